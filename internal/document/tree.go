@@ -1,0 +1,62 @@
+package document
+
+import (
+	"crypto/sha256"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Hash is a SHA-256 hash: of a ledger's head, a Merkle node or a leaf.
+type Hash = tlog.Hash
+
+// Tree is the Merkle tree (RFC 6962, section 2.1) over the leaves of a batch or
+// of a pool license. The zero Tree is empty.
+type Tree struct {
+	n      int64
+	hashes []tlog.Hash
+}
+
+// NewTree builds the tree over leaves in their order.
+func NewTree(leaves [][]byte) *Tree {
+	t := &Tree{hashes: make([]tlog.Hash, 0, 2*len(leaves))}
+	for _, leaf := range leaves {
+		// The reader never fails, so neither does StoredHashes.
+		t.hashes = append(t.hashes, must(tlog.StoredHashes(t.n, leaf, t))...)
+		t.n++
+	}
+	return t
+}
+
+// Root is the hash of the whole tree.
+func (t *Tree) Root() Hash { return must(tlog.TreeHash(t.n, t)) }
+
+// Prove gives the inclusion path of leaf i, which must be in the tree.
+func (t *Tree) Prove(i int) []Hash { return must(tlog.ProveRecord(t.n, int64(i), t)) }
+
+// ReadHashes implements [tlog.HashReader].
+func (t *Tree) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	for i, x := range indexes {
+		out[i] = t.hashes[x]
+	}
+	return out, nil
+}
+
+// Included reports whether leaf is number index of the size leaves under root.
+func Included(root Hash, size, index uint64, leaf []byte, path []Hash) bool {
+	const most = 1 << 32
+	if size > most || index >= size || len(path) > 32 {
+		return false
+	}
+	return tlog.CheckRecord(path, int64(size), root, int64(index), tlog.RecordHash(leaf)) == nil
+}
+
+// Chain is a ledger's head after a batch: the hash of the head before it and of
+// the batch's encoded header.
+func Chain(prev Hash, header []byte) Hash {
+	h := sha256.New()
+	h.Write([]byte("sojourn/head/1\x00"))
+	h.Write(prev[:])
+	h.Write(header)
+	return Hash(h.Sum(nil))
+}
