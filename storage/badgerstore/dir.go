@@ -1,0 +1,122 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	badger "github.com/dgraph-io/badger/v4"
+)
+
+// makeDir makes dir and what is missing above it, for the owner only, so that
+// the names survive a power cut.
+func makeDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil {
+		if !info.IsDir() {
+			return errors.New("not a directory")
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return err
+	}
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+// checkDir refuses a directory that is neither new nor a store. Badger would
+// begin a new database beside what it does not know, delete tables that are not
+// in its manifest, and end the process over some files that are none.
+func checkDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	store, foreign := false, ""
+	for _, entry := range entries {
+		switch name := entry.Name(); name {
+		case badger.ManifestFilename:
+			store = true
+		case "LOCK", "MANIFEST-REWRITE", "lost+found": // of a first Open that was cut short, and of a whole disk
+			continue
+		default:
+			foreign = name
+		}
+		if !entry.Type().IsRegular() {
+			return fmt.Errorf("%s is not a file: the directory is not a store", entry.Name())
+		}
+	}
+	if !store && foreign != "" {
+		return fmt.Errorf("no manifest, but other files (%s): the directory is not a store, or it is damaged", foreign)
+	}
+	return nil
+}
+
+// fresh knows the log files whose names are on the disk. Badger syncs what it
+// writes into a log file, but not the directory in which it has just made it.
+// Both kinds of files are numbered in sequence, so that asking for the next of
+// each shows a new one.
+type fresh struct {
+	dir       string
+	mem, vlog int // the numbers of the next files
+}
+
+const (
+	memName  = "%05d.mem"
+	vlogName = "%06d.vlog"
+)
+
+// freshNames syncs the directory and takes stock.
+func freshNames(dir string) (fresh, error) {
+	f := fresh{dir: dir}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return f, err
+	}
+	for _, entry := range entries {
+		var n int
+		if _, err := fmt.Sscanf(entry.Name(), memName, &n); err == nil {
+			f.mem = max(f.mem, n+1)
+		} else if _, err := fmt.Sscanf(entry.Name(), vlogName, &n); err == nil {
+			f.vlog = max(f.vlog, n+1)
+		}
+	}
+	return f, syncDir(dir)
+}
+
+// sync syncs the directory when it has a new log file.
+func (f *fresh) sync() error {
+	grown := false
+	for _, log := range []struct {
+		name string
+		next *int
+	}{{memName, &f.mem}, {vlogName, &f.vlog}} {
+		for {
+			_, err := os.Lstat(filepath.Join(f.dir, fmt.Sprintf(log.name, *log.next)))
+			if errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			*log.next++
+			grown = true
+		}
+	}
+	if !grown {
+		return nil
+	}
+	return syncDir(f.dir)
+}

@@ -1,0 +1,220 @@
+// Package badgerstore keeps a [storage.Store] in a directory on disk, in a Badger
+// database.
+//
+// Every Update is synced to the disk before it returns. A store refuses to
+// commit below a reserve of free space, because Badger's memory-mapped files
+// would end the process on a full disk.
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+
+	"github.com/sojournlm/sojourn/storage"
+)
+
+// ErrLocked says that the directory is in use, by another process or by a Store
+// of this one that is not closed.
+var ErrLocked = errors.New("the directory is in use")
+
+// Options are the choices in opening a store.
+type Options struct {
+	// Logger gets what Badger has to say and what befalls the store in the
+	// background. nil is silence.
+	Logger *slog.Logger
+
+	// Reserve is the number of bytes that must be free on the disk for a
+	// commit; with less, Update refuses with storage.ErrFull. Open needs half
+	// of it. 0 is 256 MiB, a negative number is no reserve.
+	Reserve int64
+}
+
+const defaultReserve = 256 << 20
+
+// A Store is a [storage.Store] in a directory. It is safe for concurrent use.
+type Store struct {
+	dir     string
+	db      *badger.DB
+	gate    *storage.Gate
+	log     *slog.Logger
+	reserve int64
+	names   fresh // the files whose names are on the disk; guarded by the gate's lock
+
+	stop      context.CancelFunc // ends the collector
+	collected chan struct{}      // closed when the collector has ended
+	patience  time.Duration      // how long Close waits for Badger
+	close     func() error
+}
+
+// Open opens the store in dir. It makes the directory, for its owner only, where
+// there is none.
+//
+// The error wraps [ErrLocked] when the directory is in use, and
+// [storage.ErrFull] when there is too little room on its disk. A directory with
+// other contents, or with a damaged store, is refused as it is.
+func Open(dir string, opts *Options) (*Store, error) {
+	s, err := open(dir, opts)
+	if err != nil {
+		return nil, &storage.Error{Op: "open", Key: dir, Err: err}
+	}
+	return s, nil
+}
+
+func open(dir string, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = new(Options)
+	}
+	s := &Store{
+		dir:       dir,
+		gate:      storage.NewGate(),
+		log:       opts.Logger,
+		reserve:   opts.Reserve,
+		collected: make(chan struct{}),
+		patience:  time.Minute,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.reserve == 0 {
+		s.reserve = defaultReserve
+	}
+	s.close = sync.OnceValue(s.shut)
+
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	if err := checkDir(dir); err != nil {
+		return nil, err
+	}
+	// Opening writes too: it flushes up to three logs of 32 MiB into tables.
+	if err := s.room(s.reserve / 2); err != nil {
+		return nil, err
+	}
+	err := guard(func() (err error) {
+		s.db, err = badger.Open(settings(dir, s.log))
+		return err
+	})
+	if err != nil {
+		return nil, explain(err)
+	}
+	if s.names, err = freshNames(dir); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	stopped, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.collect(stopped)
+	return s, nil
+}
+
+// View implements [storage.Store].
+func (s *Store) View(ctx context.Context, fn func(storage.Reader) error) error {
+	if err := s.gate.Enter(ctx); err != nil {
+		return &storage.Error{Op: "view", Err: err}
+	}
+	defer s.gate.Leave()
+	tx := s.begin(ctx, false)
+	defer tx.end()
+	return fn(tx)
+}
+
+// Update implements [storage.Store].
+func (s *Store) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	if err := s.gate.Enter(ctx); err != nil {
+		return &storage.Error{Op: "update", Err: err}
+	}
+	defer s.gate.Leave()
+	// Badger would let Updates run at once and refuse conflicts afterwards, or,
+	// without its detection, lose some. One at a time needs neither.
+	if err := s.gate.Lock(ctx); err != nil {
+		return &storage.Error{Op: "update", Err: err}
+	}
+	defer s.gate.Unlock()
+
+	tx := &writer{s.begin(ctx, true)}
+	defer tx.end()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if tx.spoiled != nil {
+		return tx.spoiled
+	}
+	if err := s.commit(ctx, tx.txn); err != nil {
+		return &storage.Error{Op: "update", Err: err}
+	}
+	return nil
+}
+
+// commit makes txn durable. It is called with the lock.
+func (s *Store) commit(ctx context.Context, txn *badger.Txn) error {
+	if err := s.gate.Check(ctx); err != nil {
+		return err
+	}
+	if err := s.room(s.reserve); err != nil {
+		return err
+	}
+	err := guard(txn.Commit)
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		return tooLarge(err)
+	}
+	if err == nil {
+		err = s.names.sync()
+	}
+	if err != nil {
+		// After a failed sync the write may be on the disk or not, and stays
+		// readable here either way; and the next write may find Badger without
+		// a memtable, which ends the process. So nothing is asked of it again.
+		s.log.Error("commit failed, the store must be opened anew", "dir", s.dir, "error", err)
+		return s.gate.Break(err)
+	}
+	return nil
+}
+
+// Close implements [storage.Store]. It returns an error when Badger could not
+// put its house in order, which loses nothing that was acknowledged: the next
+// Open does it. When a broken disk does not let Badger come to an end within a
+// minute, Close gives up on it, and the directory stays locked until the process
+// ends.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) shut() error {
+	s.stop()
+	s.gate.Shut()
+	<-s.collected
+	ended := make(chan error, 1)
+	go func() { ended <- guard(s.db.Close) }()
+	patience := time.NewTimer(s.patience)
+	defer patience.Stop()
+	var err error
+	select {
+	case err = <-ended:
+	case <-patience.C:
+		err = errors.New("Badger does not come to an end; the directory stays locked until the process ends")
+	}
+	if err != nil {
+		return &storage.Error{Op: "close", Key: s.dir, Err: err}
+	}
+	return nil
+}
+
+// room says whether at least need bytes are free on the disk.
+func (s *Store) room(need int64) error {
+	if need <= 0 {
+		return nil
+	}
+	free, err := freeSpace(s.dir)
+	if err != nil {
+		return fmt.Errorf("asking for the free space: %w", err)
+	}
+	if free < uint64(need) {
+		return fmt.Errorf("%w: %d MiB on the disk of %s, where %d are kept in reserve",
+			storage.ErrFull, free>>20, s.dir, int64(math.Ceil(float64(need)/(1<<20))))
+	}
+	return nil
+}
