@@ -15,7 +15,9 @@ package document
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -28,7 +30,6 @@ const (
 	MaxFingerprint = 8 << 10
 	MaxEnvelope    = MaxLicense + 1<<10
 	MaxHeader      = 512
-	MaxText        = 255 // a name or a host name
 )
 
 var (
@@ -48,6 +49,10 @@ var (
 		MaxMapPairs:       64,
 		UTF8:              cbor.UTF8RejectInvalid,
 	}.DecMode())
+
+	// peekMode reads single fields of documents that may be newer than this
+	// program: it skips what it does not know without keeping it.
+	peekMode = must(cbor.DecOptions{}.DecMode())
 )
 
 func must[T any](v T, err error) T {
@@ -65,70 +70,68 @@ func Encode(v any) []byte {
 
 // Decode reads b into v and refuses anything but the deterministic encoding
 // of a complete value of v's type, without unknown fields. name is the
-// document's name in the error and limit its largest size in bytes.
+// document's name in the error and limit its largest size in bytes. After an
+// error v is not to be used.
 func Decode(name string, b []byte, limit int, v any) error {
 	if len(b) > limit {
-		return &Error{name, LinkEncoding, fmt.Sprintf("%d bytes, at most %d are allowed", len(b), limit), nil}
+		return malformed(name, fmt.Sprintf("%d bytes, at most %d are allowed", len(b), limit))
 	}
 	if err := decMode.Unmarshal(b, v); err != nil {
-		return &Error{name, LinkEncoding, "malformed", err}
+		return malformed(name, describe(err))
 	}
+	// The decoder takes longer forms, unsorted maps and null for a zero value;
+	// a value's own encoding has none of them.
 	again, err := encMode.Marshal(v)
-	if err != nil {
-		return &Error{name, LinkEncoding, "malformed", err}
-	}
-	if !bytes.Equal(again, b) {
-		return &Error{name, LinkEncoding, "not in deterministic form", nil}
+	if err != nil || !bytes.Equal(again, b) {
+		return malformed(name, "not in deterministic form")
 	}
 	return nil
 }
 
-// Link names the part of a document's chain that an [Error] is about.
-type Link string
-
-// The links of a chain, from the outside in.
-const (
-	LinkEnvelope    Link = "envelope"            // not one of our files at all
-	LinkVersion     Link = "version"             // made by a newer program
-	LinkEncoding    Link = "encoding"            // bytes that are not a document
-	LinkContent     Link = "content"             // fields that contradict each other or their range
-	LinkSeal        Link = "seal"                // does not open with this computer's key, or was altered
-	LinkVendor      Link = "vendor signature"    // pool license not signed by the trusted vendor key
-	LinkFeatures    Link = "feature proof"       // a feature that is not in the vendor's signed list
-	LinkBatch       Link = "inclusion proof"     // terms that are not in the signed batch
-	LinkCheckpoint  Link = "key signature"       // batch not signed by the key the vendor certified
-	LinkRecipient   Link = "recipient signature" // return not signed by the license's recipient
-	LinkFingerprint Link = "fingerprint signature"
-)
-
-// Error says which document, which link of its chain and why.
-type Error struct {
-	Document string
-	Link     Link
-	Reason   string
-	Err      error // the cause, or nil
-}
-
-func (e *Error) Error() string {
-	s := e.Document + ": " + string(e.Link) + ": " + e.Reason
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
+// decodeVersion is [Decode] for a document with a version in field 1, which v
+// keeps in *got. A document of another version is refused by that version,
+// whatever else this program does not understand in it.
+func decodeVersion(name string, b []byte, limit int, v any, got *uint32, known uint32) error {
+	if err := Decode(name, b, limit, v); err != nil {
+		var peek struct {
+			Version *uint32 `cbor:"1,keyasint"`
+		}
+		if len(b) <= MaxEnvelope && peekMode.Unmarshal(b, &peek) == nil && peek.Version != nil && *peek.Version != known {
+			return unknownVersion(name, *peek.Version, known)
+		}
+		return err
 	}
-	return s
-}
-
-func (e *Error) Unwrap() error { return e.Err }
-
-// checkVersion refuses a version this program does not know, by name.
-func checkVersion(name string, got, known uint32) error {
-	if got != known {
-		return &Error{name, LinkVersion, fmt.Sprintf("version %d, this program knows version %d", got, known), nil}
+	if *got != known {
+		return unknownVersion(name, *got, known)
 	}
 	return nil
 }
 
-func content(name, format string, args ...any) error {
-	return &Error{name, LinkContent, fmt.Sprintf(format, args...), nil}
+// describe says in words why the decoder refused: its own texts speak of Go
+// types to people who hold a file.
+func describe(err error) string {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "ends too early"
+	case is[*cbor.ExtraneousDataError](err):
+		return "goes on after its end"
+	case is[*cbor.UnknownFieldError](err):
+		return "has an unknown field"
+	case is[*cbor.DupMapKeyError](err):
+		return "has a field twice"
+	case is[*cbor.UnmarshalTypeError](err):
+		return "has a field of a wrong type or out of range"
+	case is[*cbor.MaxNestedLevelError](err), is[*cbor.MaxArrayElementsError](err), is[*cbor.MaxMapPairsError](err):
+		return "nested too deep or has too many elements"
+	case is[*cbor.IndefiniteLengthError](err), is[*cbor.TagsMdError](err):
+		return "not in deterministic form"
+	}
+	return "malformed"
+}
+
+func is[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 type cborRawMessage = cbor.RawMessage

@@ -1,13 +1,9 @@
 package document
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/ecdh"
-	"crypto/hpke"
-	"crypto/rand"
+	"errors"
 	"fmt"
-	"sync"
+	"io"
 )
 
 // Kind is the kind of document in an [Envelope].
@@ -44,15 +40,14 @@ type Envelope struct {
 	Kind      Kind   `cbor:"3,keyasint"`
 	Origin    uint64 `cbor:"4,keyasint"` // key id, 0 in a fingerprint
 	Recipient uint64 `cbor:"5,keyasint"` // lmsId, 0 in a pool license
-	Enc       []byte `cbor:"6,keyasint"` // HPKE encapsulated key, 32 bytes or empty
-	Salt      []byte `cbor:"7,keyasint"` // 32 fresh random bytes or empty
+	Enc       []byte `cbor:"6,keyasint"` // HPKE encapsulated key: 32 bytes in a license, else empty
+	Salt      []byte `cbor:"7,keyasint"` // 32 fresh random bytes in a license, else empty
 	Body      []byte `cbor:"8,keyasint"`
 }
 
 const (
 	magic           = "sojourn"
 	envelopeVersion = 1
-	saltSize        = 32
 )
 
 // Wrap puts a document that is not secret into its envelope.
@@ -62,182 +57,133 @@ func Wrap(kind Kind, origin, recipient uint64, body []byte) []byte {
 
 // Unwrap reads an envelope strictly. It says nothing about the body yet.
 func Unwrap(b []byte) (*Envelope, error) {
-	const name = "file"
+	if len(b) > MaxEnvelope {
+		return nil, foreign("%d bytes, at most %d are allowed", len(b), MaxEnvelope)
+	}
+	// Magic and version first: everything after them is the version's own.
+	var peek struct {
+		Magic   string `cbor:"1,keyasint"`
+		Version uint32 `cbor:"2,keyasint"`
+	}
+	err := peekMode.Unmarshal(b, &peek)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, foreign("cut short, or not a file of this license manager")
+	case peek.Magic != magic:
+		return nil, foreign("not a file of this license manager")
+	case err == nil && peek.Version != envelopeVersion:
+		return nil, unknownVersion(fileName, peek.Version, envelopeVersion)
+	}
 	var e Envelope
-	if err := Decode(name, b, MaxEnvelope, &e); err != nil {
-		return nil, &Error{name, LinkEnvelope, "not a Sojourn file, or cut short", err}
-	}
-	if e.Magic != magic {
-		return nil, &Error{name, LinkEnvelope, "not a Sojourn file", nil}
-	}
-	if err := checkVersion(name, e.Version, envelopeVersion); err != nil {
+	if err := Decode(fileName, b, MaxEnvelope, &e); err != nil {
 		return nil, err
 	}
-	sealed := len(e.Enc) != 0 || len(e.Salt) != 0
-	switch {
-	case e.Kind < KindPool || e.Kind > KindFingerprint:
-		return nil, &Error{name, LinkVersion, "unknown " + e.Kind.String(), nil}
-	case sealed != (e.Kind == KindLicense):
-		return nil, &Error{name, LinkEnvelope, "a license must be sealed and nothing else may be", nil}
-	case sealed && (len(e.Enc) != 32 || len(e.Salt) != saltSize):
-		return nil, &Error{name, LinkEnvelope, "bad sealing header", nil}
+	if err := e.check(); err != nil {
+		return nil, err
 	}
 	return &e, nil
 }
 
-// header is the associated data of the sealed body.
-func (e Envelope) header() []byte {
-	e.Body = nil
-	return Encode(e)
+const fileName = "file"
+
+func foreign(format string, args ...any) error {
+	return &Error{fileName, LinkEnvelope, fmt.Sprintf(format, args...), nil}
 }
 
-// info is the HPKE info: what a context may be used for.
-func (e Envelope) info() []byte {
-	return Encode(struct {
-		Magic     string `cbor:"1,keyasint"`
-		Version   uint32 `cbor:"2,keyasint"`
-		Kind      Kind   `cbor:"3,keyasint"`
-		Origin    uint64 `cbor:"4,keyasint"`
-		Recipient uint64 `cbor:"5,keyasint"`
-	}{e.Magic, e.Version, e.Kind, e.Origin, e.Recipient})
-}
-
-// The HPKE suite (RFC 9180): DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, and
-// export only; bodies are sealed by AES-256-GCM under an exported secret.
-func hpkeKEM() hpke.KEM { return hpke.DHKEM(ecdh.X25519()) }
-
-const exportLabel = "sojourn/seal/1"
-
-type exporter interface {
-	Export(context string, length int) ([]byte, error)
-}
-
-// aead derives the one-time key and nonce for one body: 44 exported bytes, key
-// then nonce, under a salt that is fresh for every sealing.
-func aead(x exporter, salt []byte) (cipher.AEAD, []byte, error) {
-	secret, err := x.Export(exportLabel+string(salt), 44)
-	if err != nil {
-		return nil, nil, err
+// check accepts an outside that fits the envelope's kind.
+func (e *Envelope) check() error {
+	if e.Kind < KindPool || e.Kind > KindFingerprint {
+		return &Error{fileName, LinkVersion, "unknown " + e.Kind.String(), nil}
 	}
-	block, err := aes.NewCipher(secret[:32])
-	if err != nil {
-		return nil, nil, err
+	enc, salt := 0, 0
+	if e.Kind == KindLicense {
+		enc, salt = sealKeySize, saltSize
 	}
-	gcm, err := cipher.NewGCM(block)
-	return gcm, secret[32:], err
-}
-
-// Sealer seals licenses to their recipients. It keeps one HPKE context per
-// pair of origin and recipient in memory, so the elliptic-curve work is done
-// once per recipient. The zero Sealer is ready; it is safe for concurrent use.
-type Sealer struct {
-	mu       sync.Mutex
-	contexts map[sealTo]*sealContext
-}
-
-// sealTo is what a context depends on.
-type sealTo struct {
-	kind              Kind
-	origin, recipient uint64
-	public            [32]byte
-}
-
-type sealContext struct {
-	enc    []byte
-	sender *hpke.Sender
-}
-
-// maxContexts bounds the contexts kept; a pool rarely knows more computers.
-const maxContexts = 4096
-
-// Seal encrypts body for the holder of the private half of public, an X25519
-// key of 32 bytes.
-func (s *Sealer) Seal(kind Kind, origin, recipient uint64, public, body []byte) ([]byte, error) {
-	e := Envelope{Magic: magic, Version: envelopeVersion, Kind: kind, Origin: origin, Recipient: recipient}
-	c, err := s.context(e, public)
-	if err != nil {
-		return nil, &Error{kind.String(), LinkSeal, "cannot seal to this recipient", err}
+	switch {
+	case len(e.Enc) != enc || len(e.Salt) != salt:
+		return foreign("a %v with a sealing header of %d and %d bytes, want %d and %d", e.Kind, len(e.Enc), len(e.Salt), enc, salt)
+	case (e.Kind == KindFingerprint) != (e.Origin == 0) || e.Origin != 0 && !validKey(e.Origin):
+		return foreign("a %v from origin %d", e.Kind, e.Origin)
+	case (e.Kind == KindPool) != (e.Recipient == 0) || e.Recipient != 0 && !ValidID(e.Recipient):
+		return foreign("a %v for recipient %d", e.Kind, e.Recipient)
 	}
-	e.Enc = c.enc
-	e.Salt = make([]byte, saltSize)
-	rand.Read(e.Salt)
-	gcm, nonce, err := aead(c.sender, e.Salt)
-	if err != nil {
-		return nil, &Error{kind.String(), LinkSeal, "cannot seal to this recipient", err}
-	}
-	e.Body = gcm.Seal(nil, nonce, body, e.header())
-	return Encode(e), nil
+	return nil
 }
 
-func (s *Sealer) context(e Envelope, public []byte) (*sealContext, error) {
-	to := sealTo{kind: e.Kind, origin: e.Origin, recipient: e.Recipient}
-	copy(to.public[:], public)
-	s.mu.Lock()
-	c := s.contexts[to]
-	s.mu.Unlock()
-	if c != nil {
-		return c, nil
+// Pool reads the pool license inside, as [ParsePool] does.
+func (e *Envelope) Pool() (*Pool, error) {
+	if err := e.is(KindPool); err != nil {
+		return nil, err
 	}
-	pk, err := hpkeKEM().NewPublicKey(public)
+	p, err := ParsePool(e.Body)
 	if err != nil {
 		return nil, err
 	}
-	enc, sender, err := hpke.NewSender(pk, hpke.HKDFSHA256(), hpke.ExportOnly(), e.info())
+	if err := e.agree(p.Head.Key, 0); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// License opens the sealed license inside and reads it, as [ParseLicense] does.
+func (e *Envelope) License(key *SealKey) (*License, error) {
+	body, err := e.OpenSealed(key)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.contexts == nil {
-		s.contexts = make(map[sealTo]*sealContext)
-	}
-	for old := range s.contexts {
-		if len(s.contexts) < maxContexts {
-			break
-		}
-		delete(s.contexts, old)
-	}
-	c = &sealContext{enc, sender}
-	s.contexts[to] = c
-	return c, nil
-}
-
-// OpenSealed decrypts the body of a sealed envelope with the recipient's
-// private key.
-func (e *Envelope) OpenSealed(private *SealKey) ([]byte, error) {
-	fail := func(err error) ([]byte, error) {
-		return nil, &Error{e.Kind.String(), LinkSeal, "does not open with this computer's key, or was altered", err}
-	}
-	r, err := hpke.NewRecipient(e.Enc, private.key, hpke.HKDFSHA256(), hpke.ExportOnly(), e.info())
-	if err != nil {
-		return fail(err)
-	}
-	gcm, nonce, err := aead(r, e.Salt)
-	if err != nil {
-		return fail(err)
-	}
-	body, err := gcm.Open(nil, nonce, e.Body, e.header())
-	if err != nil {
-		return fail(err)
-	}
-	return body, nil
-}
-
-// SealKey is the private key that licenses are sealed to. It is safe for
-// concurrent use.
-type SealKey struct{ key hpke.PrivateKey }
-
-// NewSealKey derives the key pair from a secret of at least 32 random bytes.
-func NewSealKey(secret []byte) (*SealKey, error) {
-	if len(secret) < 32 {
-		return nil, fmt.Errorf("sealing key: a secret of %d bytes, want at least 32", len(secret))
-	}
-	key, err := hpkeKEM().DeriveKeyPair(secret)
+	l, err := ParseLicense(body)
 	if err != nil {
 		return nil, err
 	}
-	return &SealKey{key}, nil
+	if err := e.agree(l.Terms.Key, l.Terms.Recipient.ID); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
-// Public is the X25519 public half, 32 bytes.
-func (k *SealKey) Public() []byte { return k.key.PublicKey().Bytes() }
+// Return reads the return inside, as [ParseReturn] does.
+func (e *Envelope) Return() (*Return, error) {
+	if err := e.is(KindReturn); err != nil {
+		return nil, err
+	}
+	r, err := ParseReturn(e.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.agree(r.terms.Key, r.terms.Recipient.ID); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Fingerprint reads the fingerprint inside, as [ParseFingerprint] does.
+func (e *Envelope) Fingerprint() (*Fingerprint, error) {
+	if err := e.is(KindFingerprint); err != nil {
+		return nil, err
+	}
+	f, err := ParseFingerprint(e.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.agree(0, f.Computer.ID); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (e *Envelope) is(kind Kind) error {
+	if e.Kind != kind {
+		return foreign("a %v, want a %v", e.Kind, kind)
+	}
+	return nil
+}
+
+// agree holds the clear outside, which anybody can rewrite, against the signed
+// document inside.
+func (e *Envelope) agree(origin, recipient uint64) error {
+	if e.Origin != origin || e.Recipient != recipient {
+		return &Error{e.Kind.String(), LinkEnvelope, fmt.Sprintf("the file says from %d for %d, the document inside from %d for %d",
+			e.Origin, e.Recipient, origin, recipient), nil}
+	}
+	return nil
+}

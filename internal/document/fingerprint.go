@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"crypto"
 )
 
@@ -13,7 +14,10 @@ type Fingerprint struct {
 	Signature []byte    `cbor:"4,keyasint"` // by the manager's own key
 }
 
-const fingerprintVersion = 1
+const (
+	fingerprintName    = "fingerprint"
+	fingerprintVersion = 1
+)
 
 func (f Fingerprint) payload() []byte {
 	f.Signature = nil
@@ -23,36 +27,36 @@ func (f Fingerprint) payload() []byte {
 // SignFingerprint makes a fingerprint. computer.Sign must be signer's public half.
 func SignFingerprint(signer crypto.Signer, computer Recipient, issued int64) (*Fingerprint, error) {
 	f := Fingerprint{Version: fingerprintVersion, Computer: computer, Issued: issued}
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	var err error
 	if f.Signature, err = DomainFingerprint.Sign(signer, f.payload()); err != nil {
 		return nil, err
 	}
-	return ParseFingerprint(Encode(f))
+	return ParseFingerprint(f.Bytes())
 }
 
 // ParseFingerprint reads a fingerprint strictly and checks that its own key signed it.
 func ParseFingerprint(b []byte) (*Fingerprint, error) {
-	const name = "fingerprint"
 	var f Fingerprint
-	if err := Decode(name, b, MaxFingerprint, &f); err != nil {
+	if err := decodeVersion(fingerprintName, b, MaxFingerprint, &f, &f.Version, fingerprintVersion); err != nil {
 		return nil, err
 	}
-	if err := checkVersion(name, f.Version, fingerprintVersion); err != nil {
-		return nil, err
-	}
-	if !ValidID(f.Computer.ID) {
-		return nil, content(name, "%d is not a manager id", f.Computer.ID)
-	}
-	if f.Issued < 0 {
-		return nil, content(name, "issued before 1970")
-	}
-	if err := f.Computer.check(name); err != nil {
+	if err := f.check(); err != nil {
 		return nil, err
 	}
 	if !DomainFingerprint.Verify(f.Computer.Sign, f.payload(), f.Signature) {
-		return nil, &Error{name, LinkFingerprint, "not signed by the key it names", nil}
+		return nil, &Error{fingerprintName, LinkFingerprint, "altered, or not signed by the key it names", nil}
 	}
 	return &f, nil
+}
+
+func (f Fingerprint) check() error {
+	return cmp.Or(
+		checkTime(fingerprintName, "issue time", f.Issued),
+		f.Computer.check(fingerprintName),
+	)
 }
 
 // Bytes is the fingerprint's encoding.

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ed25519"
 )
@@ -35,19 +36,20 @@ func (h Header) Encode() []byte {
 func ParseHeader(b []byte) (Header, error) {
 	const name = "batch header"
 	var h Header
-	if err := Decode(name, b, MaxHeader, &h); err != nil {
+	if err := decodeVersion(name, b, MaxHeader, &h, &h.Version, headerVersion); err != nil {
 		return Header{}, err
 	}
-	if err := checkVersion(name, h.Version, headerVersion); err != nil {
-		return Header{}, err
-	}
+	var err error
 	switch {
 	case h.Seq == 0:
-		return Header{}, content(name, "batch number 0")
-	case h.Count == 0:
-		return Header{}, content(name, "no entries")
-	case h.Time < 0 || h.Horizon < 0:
-		return Header{}, content(name, "a time before 1970")
+		err = content(name, "batch number 0")
+	case h.Count == 0 || h.Count > maxLeaves:
+		err = content(name, "%d entries, want 1 to %d", h.Count, uint64(maxLeaves))
+	default:
+		err = cmp.Or(checkTime(name, "time", h.Time), checkTime(name, "horizon", h.Horizon))
+	}
+	if err != nil {
+		return Header{}, err
 	}
 	return h, nil
 }
@@ -95,7 +97,7 @@ type Proof struct {
 func (p Proof) Verify(name string, public ed25519.PublicKey) (Header, error) {
 	h, err := ParseHeader(p.Header)
 	if err != nil {
-		return Header{}, &Error{name, LinkBatch, "bad header", err}
+		return Header{}, &Error{name, LinkBatch, "no readable header", err}
 	}
 	if !Included(h.Root, h.Count, p.Index, p.Entry, p.Path) {
 		return Header{}, &Error{name, LinkBatch, "the entry is not in its batch", nil}
@@ -103,6 +105,9 @@ func (p Proof) Verify(name string, public ed25519.PublicKey) (Header, error) {
 	c := Checkpoint{Seq: h.Seq, Head: Chain(p.Prev, p.Header), Horizon: p.Horizon, Signature: p.Signature}
 	if !c.Verify(public) {
 		return Header{}, &Error{name, LinkCheckpoint, "the batch is not signed by its key", nil}
+	}
+	if p.Horizon < h.Horizon {
+		return Header{}, &Error{name, LinkCheckpoint, "the key signed a horizon before the batch's own", nil}
 	}
 	return h, nil
 }
@@ -126,9 +131,11 @@ func EncodeEntry(kind uint32, body any) []byte {
 }
 
 // ParseEntry splits a leaf into its kind and encoded body; [Decode] reads the body.
-func ParseEntry(b []byte) (kind uint32, body []byte, err error) {
+func ParseEntry(b []byte) (kind uint32, body []byte, err error) { return parseEntry("entry", b) }
+
+func parseEntry(name string, b []byte) (kind uint32, body []byte, err error) {
 	var e Entry
-	if err := Decode("entry", b, MaxEntry, &e); err != nil {
+	if err := Decode(name, b, MaxEntry, &e); err != nil {
 		return 0, nil, err
 	}
 	return e.Kind, e.Body, nil

@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"slices"
 )
@@ -32,7 +33,7 @@ type Recipient struct {
 	HostName   string      `cbor:"2,keyasint"`
 	Sign       []byte      `cbor:"3,keyasint"` // Ed25519 public key
 	Seal       []byte      `cbor:"4,keyasint"` // X25519 public key
-	Components []Component `cbor:"5,keyasint"`
+	Components []Component `cbor:"5,keyasint"` // ordered by name, no duplicates
 }
 
 // Component is a salted hash of one hardware component.
@@ -57,49 +58,64 @@ func (t Terms) Encode() []byte {
 }
 
 // ParseTerms reads the body of an [EntryDetached] strictly.
-func ParseTerms(body []byte) (Terms, error) {
-	const name = "license"
+func ParseTerms(body []byte) (Terms, error) { return parseTerms("license", body) }
+
+func parseTerms(name string, body []byte) (Terms, error) {
 	var t Terms
-	if err := Decode(name, body, MaxEntry, &t); err != nil {
+	if err := decodeVersion(name, body, MaxEntry, &t, &t.Version, termsVersion); err != nil {
 		return Terms{}, err
 	}
-	if err := checkVersion(name, t.Version, termsVersion); err != nil {
+	if err := t.check(name); err != nil {
 		return Terms{}, err
 	}
-	return t, t.check()
+	return t, nil
 }
 
-func (t Terms) check() error {
-	const name = "license"
+func (t Terms) check(name string) error {
 	switch {
-	case t.License < 1<<32 || t.License >= 1<<53 || !ValidID(uint64(ShortID(t.License))):
+	case !validLicense(t.License):
 		return content(name, "id %d is not a license id", t.License)
-	case !ValidID(t.Key) || t.Key > 0xFFFFFFFF:
+	case t.Parent != 0 && !validLicense(t.Parent):
+		return content(name, "parent %d is not a license id", t.Parent)
+	case !validKey(t.Key):
 		return content(name, "origin %d is not a key id", t.Key)
-	case !ValidID(t.Recipient.ID):
-		return content(name, "recipient %d is not a manager id", t.Recipient.ID)
+	case t.Counter == 0:
+		return content(name, "update counter 0")
 	case t.Seats == 0 || t.Seats > 65535:
 		return content(name, "%d seats, want 1 to 65535", t.Seats)
-	case t.Issued < 0 || t.Duration < 1 || t.Duration > 1<<31-1 || t.Death != t.Issued+t.Duration:
-		return content(name, "issued %d for %d s dying at %d does not add up", t.Issued, t.Duration, t.Death)
 	case len(t.Features) == 0 || len(t.Features) > MaxFeatures:
 		return content(name, "%d features, want 1 to %d", len(t.Features), MaxFeatures)
-	case !slices.IsSortedFunc(t.Features, FeatureRef.Compare) || len(slices.Compact(slices.Clone(t.Features))) != len(t.Features):
-		return content(name, "features are not ordered or stand twice")
 	}
-	return t.Recipient.check(name)
+	for i, ref := range t.Features[1:] {
+		if t.Features[i].Compare(ref) >= 0 {
+			return content(name, "features are not ordered, or one stands twice: at %v", ref)
+		}
+	}
+	return cmp.Or(t.checkTimes(name), t.Recipient.check(name))
+}
+
+func (t Terms) checkTimes(name string) error {
+	if err := cmp.Or(checkTime(name, "issue time", t.Issued), checkTime(name, "death time", t.Death)); err != nil {
+		return err
+	}
+	// With both times in range neither side of the sum overflows.
+	if t.Duration < 1 || t.Duration > 1<<31-1 || t.Death-t.Issued != t.Duration {
+		return content(name, "issued %d for %d s dying at %d does not add up", t.Issued, t.Duration, t.Death)
+	}
+	return nil
 }
 
 func (r Recipient) check(name string) error {
 	switch {
-	case len(r.Sign) != ed25519.PublicKeySize || len(r.Seal) != 32:
-		return content(name, "recipient's public keys have %d and %d bytes, want 32 and 32", len(r.Sign), len(r.Seal))
-	case len(r.Components) > 32:
-		return content(name, "%d hardware components, at most 32 are allowed", len(r.Components))
-	case !slices.IsSortedFunc(r.Components, func(a, b Component) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) }):
-		return content(name, "hardware components are not ordered by name")
+	case !ValidID(r.ID):
+		return content(name, "computer %d is not a manager id", r.ID)
+	case len(r.Sign) != ed25519.PublicKeySize || len(r.Seal) != sealKeySize:
+		return content(name, "the computer's public keys have %d and %d bytes, want %d and %d", len(r.Sign), len(r.Seal), ed25519.PublicKeySize, sealKeySize)
 	}
-	return checkText(name, r.HostName)
+	return cmp.Or(
+		checkText(name, "host name", r.HostName),
+		checkComponents(name, "hardware component", len(r.Components), func(i int) string { return r.Components[i].Name }),
+	)
 }
 
 // License is a detached license: terms proven by the origin's key, features
@@ -127,7 +143,7 @@ const licenseVersion = 1
 // NewLicense puts the license together from the pool its features come from
 // and the proof of its ledger entry.
 func NewLicense(pool *Pool, proof Proof) (*License, error) {
-	terms, err := proofTerms(proof)
+	terms, err := proofTerms("license", proof)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +151,7 @@ func NewLicense(pool *Pool, proof Proof) (*License, error) {
 	for _, ref := range terms.Features {
 		i, ok := slices.BinarySearchFunc(pool.Features, ref, func(f Feature, r FeatureRef) int { return f.Ref().Compare(r) })
 		if !ok {
-			return nil, content("license", "feature %d of product %d is not in the pool license", ref.FeatureNumber, ref.ProductNumber)
+			return nil, content("license", "%v is not in the pool license", ref)
 		}
 		file.Features = append(file.Features, pool.Leaf(i))
 	}
@@ -146,18 +162,15 @@ func NewLicense(pool *Pool, proof Proof) (*License, error) {
 // whether they are genuine is for Verify to say.
 func ParseLicense(b []byte) (*License, error) {
 	const name = "license"
-	l := &License{raw: append([]byte(nil), b...)}
-	if err := Decode(name, b, MaxLicense, &l.file); err != nil {
+	l := &License{raw: bytes.Clone(b)}
+	err := decodeVersion(name, b, MaxLicense, &l.file, &l.file.Version, licenseVersion)
+	if err != nil {
 		return nil, err
 	}
-	if err := checkVersion(name, l.file.Version, licenseVersion); err != nil {
-		return nil, err
-	}
-	var err error
 	if l.Head, err = l.file.Pool.Parse(); err != nil {
 		return nil, err
 	}
-	if l.Terms, err = proofTerms(l.file.Proof); err != nil {
+	if l.Terms, err = proofTerms(name, l.file.Proof); err != nil {
 		return nil, err
 	}
 	t, h := l.Terms, l.Head
@@ -173,35 +186,46 @@ func ParseLicense(b []byte) (*License, error) {
 			return nil, err
 		}
 		if f.Ref() != t.Features[i] {
-			return nil, content(name, "feature %d is not the one its terms name", i)
+			return nil, content(name, "%v stands where its terms name %v", f.Ref(), t.Features[i])
 		}
 		if !Included(h.FeatureRoot, h.Count, leaf.Index, leaf.Feature, leaf.Path) {
-			return nil, &Error{name, LinkFeatures, "a feature is not in the vendor's signed list", nil}
+			return nil, &Error{name, LinkFeatures, f.Ref().String() + " is not in the vendor's signed list", nil}
 		}
 		l.Features = append(l.Features, f)
 	}
 	return l, nil
 }
 
-func proofTerms(p Proof) (Terms, error) {
-	kind, body, err := ParseEntry(p.Entry)
+// proofTerms reads the terms that p is about. name is the document's name in
+// errors.
+func proofTerms(name string, p Proof) (Terms, error) {
+	kind, body, err := parseEntry(name, p.Entry)
 	if err != nil {
 		return Terms{}, err
 	}
 	if kind != EntryDetached {
-		return Terms{}, content("license", "its proof is about an entry of kind %d", kind)
+		return Terms{}, content(name, "its proof is about an entry of kind %d, not about a detached license", kind)
 	}
-	return ParseTerms(body)
+	return parseTerms(name, body)
 }
 
 // Verify checks the whole chain up to the vendor's public key: vendor → pool
 // head → key → batch → terms. The [Error] names the first link that fails.
 func (l *License) Verify(vendor ed25519.PublicKey) error {
-	if err := l.file.Pool.Verify("license", vendor); err != nil {
+	const name = "license"
+	if err := l.file.Pool.Verify(name, vendor); err != nil {
 		return err
 	}
-	_, err := l.file.Proof.Verify("license", l.Head.KeyPublic)
-	return err
+	h, err := l.file.Proof.Verify(name, l.Head.KeyPublic)
+	if err != nil {
+		return err
+	}
+	// The key keeps the horizon of its batches: a license that outlives it
+	// would escape the quarantine after an accepted loss.
+	if l.Terms.Death > h.Horizon {
+		return &Error{name, LinkBatch, "it dies after the latest death time its batch tells the key", nil}
+	}
+	return nil
 }
 
 // Proof is the proof of the license's ledger entry.

@@ -1,10 +1,11 @@
 package document
 
 import (
+	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ed25519"
 	"fmt"
-	"unicode/utf8"
 )
 
 // PoolHead is the part of a pool license that the vendor signs: it certifies
@@ -26,7 +27,7 @@ type PoolHead struct {
 // Binding says how a detached license is bound to its recipient's hardware.
 // Components without a rule are not bound.
 type Binding struct {
-	Rules      []BindingRule `cbor:"1,keyasint"`
+	Rules      []BindingRule `cbor:"1,keyasint"` // ordered by component, no duplicates
 	MaxChanges uint32        `cbor:"2,keyasint"` // largest sum of the weights of changed components
 }
 
@@ -35,6 +36,28 @@ type BindingRule struct {
 	Component   string `cbor:"1,keyasint"` // such as MACHINE, CPU, MAC
 	Weight      uint32 `cbor:"2,keyasint"`
 	Replaceable bool   `cbor:"3,keyasint"` // false: a change alone is a mismatch
+}
+
+// ComponentMachine is the component every computer has: its machine id.
+const ComponentMachine = "MACHINE"
+
+// DefaultBinding is the binding of a pool whose vendor names none: to the
+// machine id alone, which may not change.
+func DefaultBinding() Binding {
+	return Binding{Rules: []BindingRule{{Component: ComponentMachine, Weight: 1}}}
+}
+
+// MaxWeight is the largest weight of one binding rule, so that the weights of
+// all rules add up in 32 bits.
+const MaxWeight = 1<<16 - 1
+
+func (b Binding) check(name string) error {
+	for _, r := range b.Rules {
+		if r.Weight > MaxWeight {
+			return content(name, "binding rule %q weighs %d, at most %d is allowed", r.Component, r.Weight, MaxWeight)
+		}
+	}
+	return checkComponents(name, "binding rule", len(b.Rules), func(i int) string { return b.Rules[i].Component })
 }
 
 // Feature is one licensed feature with its product, as the vendor signed it.
@@ -69,16 +92,15 @@ func (f Feature) Ref() FeatureRef {
 
 // Compare orders references by product number, modification and feature number.
 func (r FeatureRef) Compare(o FeatureRef) int {
-	for _, d := range [...]int64{
-		int64(r.ProductNumber) - int64(o.ProductNumber),
-		int64(r.Modification) - int64(o.Modification),
-		int64(r.FeatureNumber) - int64(o.FeatureNumber),
-	} {
-		if d != 0 {
-			return int(max(-1, min(1, d)))
-		}
-	}
-	return 0
+	return cmp.Or(
+		cmp.Compare(r.ProductNumber, o.ProductNumber),
+		cmp.Compare(r.Modification, o.Modification),
+		cmp.Compare(r.FeatureNumber, o.FeatureNumber),
+	)
+}
+
+func (r FeatureRef) String() string {
+	return fmt.Sprintf("feature %d of product %d (modification %d)", r.FeatureNumber, r.ProductNumber, r.Modification)
 }
 
 // SignedHead is an encoded [PoolHead] and the vendor's signature over it.
@@ -91,40 +113,43 @@ type SignedHead struct {
 func (s SignedHead) Parse() (PoolHead, error) {
 	const name = "pool license"
 	var h PoolHead
-	if err := Decode(name, s.Head, MaxPool, &h); err != nil {
+	if err := decodeVersion(name, s.Head, MaxPool, &h, &h.Version, poolVersion); err != nil {
 		return PoolHead{}, err
 	}
-	if err := checkVersion(name, h.Version, poolVersion); err != nil {
+	if err := h.check(name); err != nil {
 		return PoolHead{}, err
 	}
-	return h, h.check()
+	return h, nil
 }
 
-func (h PoolHead) check() error {
-	const name = "pool license"
+func (h PoolHead) check(name string) error {
 	switch {
-	case !ValidID(h.Key) || h.Key > 0xFFFFFFFF:
+	case !validKey(h.Key):
 		return content(name, "key id %d is not a 32-bit id", h.Key)
 	case len(h.KeyPublic) != ed25519.PublicKeySize:
 		return content(name, "the key's public half has %d bytes, want %d", len(h.KeyPublic), ed25519.PublicKeySize)
 	case h.Counter == 0:
 		return content(name, "update counter 0")
-	case h.Issued < 0 || h.MaxDuration < 0:
-		return content(name, "a negative time")
 	case h.Count == 0 || h.Count > MaxFeatures:
 		return content(name, "%d features, want 1 to %d", h.Count, MaxFeatures)
-	case len(h.Binding.Rules) > 32:
-		return content(name, "%d binding rules, at most 32 are allowed", len(h.Binding.Rules))
 	}
-	return nil
+	return cmp.Or(
+		checkTime(name, "issue time", h.Issued),
+		checkTime(name, "longest duration", h.MaxDuration),
+		h.Binding.check(name),
+	)
 }
 
-// Verify checks the vendor's signature.
+// Verify checks the vendor's signature. name is the document's name in errors.
 func (s SignedHead) Verify(name string, vendor ed25519.PublicKey) error {
-	if !DomainPool.Verify(vendor, s.Head, s.Signature) {
-		return &Error{name, LinkVendor, "not signed by the vendor key this program trusts", nil}
+	if DomainPool.Verify(vendor, s.Head, s.Signature) {
+		return nil
 	}
-	return nil
+	reason := "altered, or not signed by the vendor key this program trusts"
+	if h, err := s.Parse(); err == nil && h.VendorKey != VendorKeyID(vendor) {
+		reason = fmt.Sprintf("signed by vendor key %016X, this program trusts %016X", h.VendorKey, VendorKeyID(vendor))
+	}
+	return &Error{name, LinkVendor, reason, nil}
 }
 
 // VendorKeyID is a short name for a vendor's public key: the first eight bytes
@@ -160,9 +185,13 @@ type Pool struct {
 // SignPool makes a pool license. It fills in Version, VendorKey, Count and
 // FeatureRoot; features must be ordered by reference without duplicates.
 func SignPool(vendor crypto.Signer, head PoolHead, features []Feature) (*Pool, error) {
+	const name = "pool license"
 	public, ok := vendor.Public().(ed25519.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("pool license: the vendor's key is %T, want Ed25519", vendor.Public())
+		return nil, fmt.Errorf("%s: the vendor's key is %T, want Ed25519", name, vendor.Public())
+	}
+	if err := checkFeatures(name, features); err != nil {
+		return nil, err
 	}
 	leaves := make([][]byte, len(features))
 	file := PoolFile{Leaves: make([]cborRawMessage, len(features))}
@@ -174,6 +203,9 @@ func SignPool(vendor crypto.Signer, head PoolHead, features []Feature) (*Pool, e
 	head.VendorKey = VendorKeyID(public)
 	head.Count = uint64(len(features))
 	head.FeatureRoot = NewTree(leaves).Root()
+	if err := head.check(name); err != nil {
+		return nil, err
+	}
 	file.Signed.Head = Encode(head)
 	sig, err := DomainPool.Sign(vendor, file.Signed.Head)
 	if err != nil {
@@ -198,17 +230,17 @@ func ParsePool(b []byte) (*Pool, error) {
 	if uint64(len(file.Leaves)) != head.Count {
 		return nil, content(name, "%d features, its head says %d", len(file.Leaves), head.Count)
 	}
-	p := &Pool{Head: head, Signed: file.Signed, raw: append([]byte(nil), b...)}
-	for i, leaf := range file.Leaves {
+	p := &Pool{Head: head, Signed: file.Signed, raw: bytes.Clone(b)}
+	for _, leaf := range file.Leaves {
 		f, err := parseFeature(name, leaf)
 		if err != nil {
 			return nil, err
 		}
-		if i > 0 && p.Features[i-1].Ref().Compare(f.Ref()) >= 0 {
-			return nil, content(name, "features are not ordered by product, modification and number at %d", i)
-		}
 		p.Features = append(p.Features, f)
 		p.leaves = append(p.leaves, leaf)
+	}
+	if err := checkFeatures(name, p.Features); err != nil {
+		return nil, err
 	}
 	p.tree = NewTree(p.leaves)
 	if p.tree.Root() != head.FeatureRoot {
@@ -243,26 +275,44 @@ func parseFeature(name string, b []byte) (Feature, error) {
 	if err := Decode(name, b, MaxPool, &f); err != nil {
 		return Feature{}, err
 	}
-	switch {
-	case f.FeatureNumber == 0xFFFFFFFF || f.ProductNumber == 0xFFFFFFFF:
-		return Feature{}, content(name, "a product or feature number of 0xFFFFFFFF")
-	case f.Seats > MaxSeats:
-		return Feature{}, content(name, "feature %d has %d seats, at most %d are allowed", f.FeatureNumber, f.Seats, MaxSeats)
-	case f.RemoteMode > 3 || f.ConsumptionMode > 2:
-		return Feature{}, content(name, "feature %d has an unknown mode", f.FeatureNumber)
-	case f.ValidFrom < 0 || f.ValidUpTo < 0:
-		return Feature{}, content(name, "feature %d has a negative validity", f.FeatureNumber)
+	if err := f.check(name); err != nil {
+		return Feature{}, err
 	}
-	return f, checkText(name, f.Name, f.ProductName)
+	return f, nil
 }
 
 // MaxSeats is the most seats one feature of a pool may have.
 const MaxSeats = 1 << 24
 
-func checkText(name string, texts ...string) error {
-	for _, s := range texts {
-		if len(s) > MaxText || !utf8.ValidString(s) {
-			return content(name, "a name of %d bytes, at most %d of UTF-8 are allowed", len(s), MaxText)
+func (f Feature) check(name string) error {
+	switch {
+	case f.FeatureNumber == 0xFFFFFFFF || f.ProductNumber == 0xFFFFFFFF:
+		return content(name, "a product or feature number of 0xFFFFFFFF")
+	case f.Seats > MaxSeats:
+		return content(name, "%v has %d seats, at most %d are allowed", f.Ref(), f.Seats, MaxSeats)
+	case f.RemoteMode > 3:
+		return content(name, "%v has remote mode %d, want 0 to 3", f.Ref(), f.RemoteMode)
+	case f.ConsumptionMode > 2:
+		return content(name, "%v has consumption mode %d, want 0 to 2", f.Ref(), f.ConsumptionMode)
+	case f.ValidUpTo != 0 && f.ValidUpTo < f.ValidFrom:
+		return content(name, "%v ends before it begins", f.Ref())
+	}
+	return cmp.Or(
+		checkTime(name, "begin of validity", f.ValidFrom),
+		checkTime(name, "end of validity", f.ValidUpTo),
+		checkText(name, "a product name", f.ProductName),
+		checkText(name, "a feature name", f.Name),
+	)
+}
+
+// checkFeatures accepts what a pool license may list.
+func checkFeatures(name string, features []Feature) error {
+	for i, f := range features {
+		if err := f.check(name); err != nil {
+			return err
+		}
+		if i > 0 && features[i-1].Ref().Compare(f.Ref()) >= 0 {
+			return content(name, "features are not ordered by product, modification and number, or one stands twice: at %v", f.Ref())
 		}
 	}
 	return nil

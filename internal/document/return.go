@@ -1,6 +1,9 @@
 package document
 
-import "crypto"
+import (
+	"crypto"
+	"crypto/ed25519"
+)
 
 // Reason says why a license came home.
 type Reason uint32
@@ -45,21 +48,21 @@ func SignReturn(recipient crypto.Signer, proof Proof, reason Reason, at, until i
 func ParseReturn(b []byte) (*Return, error) {
 	const name = "return"
 	var r Return
-	err := Decode(name, b, MaxReturn, &r)
+	err := decodeVersion(name, b, MaxReturn, &r, &r.Version, returnVersion)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkVersion(name, r.Version, returnVersion); err != nil {
-		return nil, err
-	}
-	if r.terms, err = proofTerms(r.Proof); err != nil {
+	if r.terms, err = proofTerms(name, r.Proof); err != nil {
 		return nil, err
 	}
 	switch {
 	case r.Reason != ReasonCancelled:
 		return nil, content(name, "unknown reason %d", r.Reason)
-	case r.At < 0 || r.Until < 0 || r.Until > r.terms.Death:
-		return nil, content(name, "made at %d with grants until %d does not fit a license that dies at %d", r.At, r.Until, r.terms.Death)
+	case r.Until < 0 || r.Until > r.terms.Death:
+		return nil, content(name, "grants until %d do not fit a license that dies at %d", r.Until, r.terms.Death)
+	}
+	if err := checkTime(name, "time", r.At); err != nil {
+		return nil, err
 	}
 	return &r, nil
 }
@@ -72,12 +75,12 @@ func (r *Return) Bytes() []byte { return Encode(r) }
 
 // Verify checks that the key with that public half issued the license and that
 // the license's recipient signed the return.
-func (r *Return) Verify(key []byte) error {
+func (r *Return) Verify(key ed25519.PublicKey) error {
 	if _, err := r.Proof.Verify("return", key); err != nil {
 		return err
 	}
 	if !DomainReturn.Verify(r.terms.Recipient.Sign, r.payload(), r.Signature) {
-		return &Error{"return", LinkRecipient, "not signed by the computer the license was for", nil}
+		return &Error{"return", LinkRecipient, "altered, or not signed by the computer the license was for", nil}
 	}
 	return nil
 }

@@ -42,10 +42,13 @@ func (t *Tree) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
+// maxLeaves bounds the size of a tree, so that a path never has more than 32
+// hashes and every index fits the arithmetic of trees.
+const maxLeaves = 1 << 32
+
 // Included reports whether leaf is number index of the size leaves under root.
 func Included(root Hash, size, index uint64, leaf []byte, path []Hash) bool {
-	const most = 1 << 32
-	if size > most || index >= size || len(path) > 32 {
+	if size > maxLeaves || index >= size || len(path) > 32 {
 		return false
 	}
 	return tlog.CheckRecord(path, int64(size), root, int64(index), tlog.RecordHash(leaf)) == nil
