@@ -407,7 +407,7 @@ func updateMutants() map[string]map[string]mutant {
 						for range 3 { // Views to have a look, if there are any
 							select {
 							case <-s.token:
-							case <-time.After(time.Second):
+							case <-time.After(time.Millisecond):
 							}
 						}
 					}
