@@ -51,7 +51,9 @@ func DefaultBinding() Binding {
 // all rules add up in 32 bits.
 const MaxWeight = 1<<16 - 1
 
-func (b Binding) check(name string) error {
+// Check reports what keeps b out of a pool license. name is the subject in the
+// error.
+func (b Binding) Check(name string) error {
 	for _, r := range b.Rules {
 		if r.Weight > MaxWeight {
 			return content(name, "binding rule %q weighs %d, at most %d is allowed", r.Component, r.Weight, MaxWeight)
@@ -136,7 +138,7 @@ func (h PoolHead) check(name string) error {
 	return cmp.Or(
 		checkTime(name, "issue time", h.Issued),
 		checkTime(name, "longest duration", h.MaxDuration),
-		h.Binding.check(name),
+		h.Binding.Check(name),
 	)
 }
 
@@ -275,7 +277,7 @@ func parseFeature(name string, b []byte) (Feature, error) {
 	if err := Decode(name, b, MaxPool, &f); err != nil {
 		return Feature{}, err
 	}
-	if err := f.check(name); err != nil {
+	if err := f.Check(name); err != nil {
 		return Feature{}, err
 	}
 	return f, nil
@@ -284,7 +286,9 @@ func parseFeature(name string, b []byte) (Feature, error) {
 // MaxSeats is the most seats one feature of a pool may have.
 const MaxSeats = 1 << 24
 
-func (f Feature) check(name string) error {
+// Check reports what keeps f out of a pool license. name is the subject in the
+// error.
+func (f Feature) Check(name string) error {
 	switch {
 	case f.FeatureNumber == 0xFFFFFFFF || f.ProductNumber == 0xFFFFFFFF:
 		return content(name, "a product or feature number of 0xFFFFFFFF")
@@ -308,7 +312,7 @@ func (f Feature) check(name string) error {
 // checkFeatures accepts what a pool license may list.
 func checkFeatures(name string, features []Feature) error {
 	for i, f := range features {
-		if err := f.check(name); err != nil {
+		if err := f.Check(name); err != nil {
 			return err
 		}
 		if i > 0 && features[i-1].Ref().Compare(f.Ref()) >= 0 {
