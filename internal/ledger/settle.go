@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+// tries is how often a key that has not moved is asked again before the batch is
+// left pending.
+const tries = 3
+
+// pending is a batch that is stored and not known to be signed. It is not state.
+type pending[S State[S]] struct {
+	batch *batch
+	base  *tip[S]
+	tip   *tip[S] // after the batch; nil for one that was found and not judged yet
+}
+
+// settle has the pending batch signed and shows it. When it fails, the batch is
+// still pending or the ledger is refused.
+func (l *Ledger[S]) settle(ctx context.Context) error {
+	p := l.pending
+	if p == nil {
+		return nil
+	}
+	seq := p.batch.header.Seq
+	if err := l.judge(p); err != nil {
+		return err
+	}
+	var causes error
+	for range tries {
+		c, err := l.advance(ctx, p.batch)
+		if err == nil {
+			l.show(p.tip, c)
+			return nil
+		}
+		causes = errors.Join(causes, err)
+		// Whether the key has moved is not guessed but asked.
+		c, err = l.checkpoint(ctx)
+		if err != nil {
+			return l.failAt("settle", seq, errors.Join(causes, err))
+		}
+		switch {
+		case c.Seq == seq && c.Head == p.batch.head && c.Horizon >= p.batch.header.Horizon:
+			l.show(p.tip, c)
+			return nil
+		case c.Seq != p.base.header.Seq || c.Head != p.base.head:
+			return l.refuse(l.failAt("settle", seq, fmt.Errorf("%w: the key is at another batch %d", ErrForked, c.Seq)))
+		}
+	}
+	return l.failAt("settle", seq, causes)
+}
+
+// show makes t, now signed, what everybody sees.
+func (l *Ledger[S]) show(t *tip[S], c document.Checkpoint) {
+	t.checkpoint = c
+	l.tip.Store(t)
+	l.pending = nil
+}
+
+// judge makes up its mind about a pending batch that was found in the store.
+func (l *Ledger[S]) judge(p *pending[S]) error {
+	if p.tip != nil {
+		return nil
+	}
+	seq := p.batch.header.Seq
+	if ahead := p.batch.header.Time - l.cfg.Clock.Now().Unix; ahead > 0 {
+		// It may be our own, from before the clock was put back: time will tell.
+		return l.failAt("settle", seq, fmt.Errorf("%w: an unsigned batch lies %v ahead of it", ErrClock, time.Duration(ahead)*time.Second))
+	}
+	t, err := p.base.fold(p.batch, l.cfg.Rules, S.Judge)
+	if err != nil {
+		return l.refuse(l.failAt("settle", seq, err))
+	}
+	p.tip = t
+	return nil
+}
+
+// advance has the key sign the batch. Whatever else the key answers is an error.
+func (l *Ledger[S]) advance(ctx context.Context, b *batch) (document.Checkpoint, error) {
+	began := time.Now()
+	c, err := l.cfg.Anchor.Advance(ctx, b.prev, b.encoded)
+	l.count(func(s *Stats) { s.InKey += time.Since(began) })
+	if err != nil {
+		return c, err
+	}
+	if c.Seq != b.header.Seq || c.Head != b.head || c.Horizon < b.header.Horizon || !c.Verify(l.cfg.Anchor.Public()) {
+		return c, errors.New("the key has signed something else")
+	}
+	return c, nil
+}
+
+// checkpoint reads where the key is.
+func (l *Ledger[S]) checkpoint(ctx context.Context) (document.Checkpoint, error) {
+	c, err := l.cfg.Anchor.Checkpoint(ctx)
+	if err != nil {
+		return c, err
+	}
+	if !c.Verify(l.cfg.Anchor.Public()) {
+		return c, errors.New("the key's checkpoint is not signed by the key")
+	}
+	return c, nil
+}
