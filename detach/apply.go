@@ -1,0 +1,263 @@
+package detach
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// firstRevision is the revision of a license that was never extended.
+const firstRevision = 1
+
+// Apply folds one entry in. It refuses what contradicts the pool as it stands
+// (a license twice, seats that are not there, a counter that does not rise) and
+// then changes nothing; whether an entry is genuine is for Judge to say.
+func (p *Pool) Apply(at ledger.Position, entry []byte) error {
+	kind, body, err := document.ParseEntry(entry)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case entryDetached:
+		return p.applyDetached(at, body)
+	case entryReturned:
+		return p.applyReturned(at, body)
+	case entryExpired:
+		return p.applyExpired(at, body)
+	case entryUpdated:
+		return p.applyUpdated(body)
+	}
+	return fmt.Errorf("a pool's ledger has no entries of kind %d", kind)
+}
+
+func (p *Pool) applyDetached(at ledger.Position, body []byte) error {
+	t, err := document.ParseTerms(body)
+	if err != nil {
+		return err
+	}
+	r, err := p.admit(at, t)
+	if err != nil {
+		return fmt.Errorf("license %d: %w", t.License, err)
+	}
+	p.remember(r)
+	p.show(r)
+	p.take(r)
+	p.horizon = max(p.horizon, t.Death)
+	return nil
+}
+
+// admit makes the record of a new license whose numbers fit the pool.
+func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
+	head := p.Head()
+	switch {
+	case p.license == nil || t.Key != head.Key || t.Vendor != head.Vendor || t.Counter != head.Counter:
+		return nil, errors.New("not made under the pool's present license")
+	case t.Revision != firstRevision || t.Parent != 0:
+		return nil, fmt.Errorf("revision %d of a license with parent %d, want the first of one without", t.Revision, t.Parent)
+	case t.Issued > at.Time || t.Death <= at.Time:
+		return nil, fmt.Errorf("lives from %d to %d, but entered at %d", t.Issued, t.Death, at.Time)
+	case at.Index < 0 || at.Index > math.MaxUint32:
+		return nil, fmt.Errorf("place %d in its batch", at.Index)
+	}
+	r := &Record{
+		License: t.License, Issued: t.Issued, Duration: uint32(t.Duration), Seats: t.Seats,
+		Seq: at.Seq, Index: uint32(at.Index), Recipient: p.recipient(t.Recipient),
+		due: t.Death + p.trust.Skew, pool: p.license, features: make([]uint16, len(t.Features)),
+	}
+	if _, ok := p.records.Get(r); ok {
+		return nil, errors.New("its short id is in use")
+	}
+	if t.Request.Key != (document.Hash{}) {
+		r.request = &t.Request
+		if _, ok := p.requests.Get(r); ok {
+			return nil, errors.New("its request key is in use")
+		}
+	}
+	for i, ref := range t.Features {
+		place, ok := p.find(ref)
+		if !ok {
+			return nil, fmt.Errorf("%s is not in the pool", nameRef(ref))
+		}
+		if free := p.state(&p.license.Features[place]).Free; free < t.Seats {
+			return nil, fmt.Errorf("%s has %d seats free, %d are taken", nameRef(ref), free, t.Seats)
+		}
+		if p.Out(t.Recipient.ID, ref) != nil {
+			return nil, fmt.Errorf("%s is out to computer %d already", nameRef(ref), t.Recipient.ID)
+		}
+		r.features[i] = uint16(place)
+	}
+	return r, nil
+}
+
+// find gives a feature's place in the pool's present license.
+func (p *Pool) find(ref document.FeatureRef) (int, bool) {
+	if p.license == nil {
+		return 0, false
+	}
+	return slices.BinarySearchFunc(p.license.Features, ref, func(f document.Feature, ref document.FeatureRef) int {
+		return f.Ref().Compare(ref)
+	})
+}
+
+// recipient gives what is remembered already of a computer, where it is the
+// same, so that its licenses share it.
+func (p *Pool) recipient(c document.Recipient) *document.Recipient {
+	shared := &c
+	p.out.Ascend(&Record{Recipient: &c}, func(r *Record) bool {
+		if o := r.Recipient; o.ID == c.ID && o.HostName == c.HostName && bytes.Equal(o.Sign, c.Sign) &&
+			bytes.Equal(o.Seal, c.Seal) && slices.Equal(o.Components, c.Components) {
+			shared = o
+		}
+		return false
+	})
+	return shared
+}
+
+func (p *Pool) applyReturned(at ledger.Position, body []byte) error {
+	b, err := parseBody[returned]("return entry", body)
+	if err != nil {
+		return err
+	}
+	r := p.License(b.License)
+	if r == nil {
+		return fmt.Errorf("license %d is given back, but it is not out", b.License)
+	}
+	if b.Until < 0 || b.Until > r.Death() {
+		return fmt.Errorf("license %d is given back with grants until %d, but dies at %d", b.License, b.Until, r.Death())
+	}
+	p.forget(r)
+	p.hide(r)
+	if b.Until <= at.Time {
+		p.give(r)
+		p.keep(r)
+		return nil
+	}
+	ending := *r
+	ending.status, ending.due = isEnding, b.Until
+	p.remember(&ending)
+	return nil
+}
+
+func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
+	b, err := parseBody[expired]("expiry entry", body)
+	if err != nil {
+		return err
+	}
+	if b.Time > at.Time {
+		return fmt.Errorf("expires what is due at %d, but entered at %d", b.Time, at.Time)
+	}
+	for {
+		r, ok := p.due.Min()
+		if !ok || r.due > b.Time {
+			return nil
+		}
+		p.forget(r)
+		switch r.status {
+		case isOut:
+			p.hide(r)
+			p.give(r)
+		case isEnding:
+			p.give(r)
+			p.keep(r)
+		}
+	}
+}
+
+func (p *Pool) applyUpdated(body []byte) error {
+	license, err := parseUpdated(body)
+	if err != nil {
+		return err
+	}
+	if err := p.follows(license); err != nil {
+		return err
+	}
+	p.license = license
+	return nil
+}
+
+func parseUpdated(body []byte) (*document.Pool, error) {
+	b, err := parseBody[updated]("update entry", body)
+	if err != nil {
+		return nil, err
+	}
+	return document.ParsePool(b.Pool)
+}
+
+// remember and forget put a record among all that are remembered and take it
+// away.
+func (p *Pool) remember(r *Record) {
+	p.records.Set(r)
+	p.due.Set(r)
+	if r.request != nil {
+		p.requests.Set(r)
+	}
+}
+
+func (p *Pool) forget(r *Record) {
+	p.records.Delete(r)
+	p.due.Delete(r)
+	if r.request != nil {
+		p.requests.Delete(r)
+	}
+}
+
+// keep remembers the request of a license that is home until the license's
+// death, so that asking again does not take the seats again.
+func (p *Pool) keep(r *Record) {
+	if r.request == nil {
+		return
+	}
+	home := *r
+	home.status, home.due = isHome, r.Death()+p.trust.Skew
+	p.remember(&home)
+}
+
+// show and hide put a license among those that are out and take it away.
+func (p *Pool) show(r *Record) {
+	p.out.Set(r)
+	for tag := range r.tags() {
+		p.list.Set(listed{tag, r})
+	}
+}
+
+func (p *Pool) hide(r *Record) {
+	p.out.Delete(r)
+	for tag := range r.tags() {
+		p.list.Delete(listed{tag, r})
+	}
+}
+
+// take and give move a license's seats out of the pool and back.
+func (p *Pool) take(r *Record) {
+	for _, at := range r.features {
+		f := &r.pool.Features[at]
+		p.taken.Set(taken{f, p.away(f.Ref()) + r.Seats})
+	}
+}
+
+func (p *Pool) give(r *Record) {
+	for _, at := range r.features {
+		t, _ := p.taken.Get(taken{feature: &r.pool.Features[at]})
+		t.seats -= r.Seats
+		if t.seats == 0 {
+			p.taken.Delete(t)
+		} else {
+			p.taken.Set(t)
+		}
+	}
+}
+
+// Due gives the one entry for everything that time has made due by now: seats
+// of dead licenses, seats whose last grant has ended, and request keys that
+// need not be remembered. It is nil where nothing is due.
+func (p *Pool) Due(now int64) [][]byte {
+	if r, ok := p.due.Min(); !ok || r.due > now {
+		return nil
+	}
+	return [][]byte{document.EncodeEntry(entryExpired, expired{Time: now})}
+}

@@ -1,0 +1,70 @@
+package detach
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+// Check says whether the pool agrees with itself: the seats that its licenses
+// hold are the seats that are counted as away, and every index has exactly what
+// it must have. It walks everything; it is for Verify, not for every day.
+func (p *Pool) Check() error {
+	type place struct{ records, due, requests, out, list int }
+	var want, got place
+	var errs []error
+	held := map[document.FeatureRef]uint64{}
+	p.records.Scan(func(r *Record) bool {
+		want.records++
+		want.due++
+		if x, ok := p.due.Get(r); !ok || x != r {
+			errs = append(errs, fmt.Errorf("license %d is not among those that time will change", r.License))
+		}
+		if r.request != nil {
+			want.requests++
+			if x, ok := p.requests.Get(r); !ok || x != r {
+				errs = append(errs, fmt.Errorf("license %d is not known by its request key", r.License))
+			}
+		}
+		if r.status == isOut {
+			want.out++
+			want.list += p.listings(r, &errs)
+		}
+		if r.status != isHome {
+			for _, at := range r.features {
+				held[r.pool.Features[at].Ref()] += uint64(r.Seats)
+			}
+		}
+		return len(errs) == 0
+	})
+	p.taken.Scan(func(t taken) bool {
+		if ref := t.feature.Ref(); held[ref] != uint64(t.seats) {
+			errs = append(errs, fmt.Errorf("%s: %d seats are counted as away, licenses hold %d", nameRef(ref), t.seats, held[ref]))
+		}
+		return true
+	})
+	if len(held) != p.taken.Len() {
+		errs = append(errs, fmt.Errorf("licenses hold seats of %d features, %d are counted as away", len(held), p.taken.Len()))
+	}
+	got = place{p.records.Len(), p.due.Len(), p.requests.Len(), p.out.Len(), p.list.Len()}
+	if len(errs) == 0 && got != want {
+		errs = append(errs, fmt.Errorf("indexes hold %+v, want %+v", got, want))
+	}
+	return errors.Join(errs...)
+}
+
+// listings counts the places in lists that a license that is out must have.
+func (p *Pool) listings(r *Record, errs *[]error) int {
+	if x, ok := p.out.Get(r); !ok || x != r {
+		*errs = append(*errs, fmt.Errorf("license %d is not known by its recipient", r.License))
+	}
+	tags := map[uint64]bool{}
+	for tag := range r.tags() {
+		tags[tag] = true
+		if x, ok := p.list.Get(listed{tag, r}); !ok || x.record != r {
+			*errs = append(*errs, fmt.Errorf("license %d is missing in a list", r.License))
+		}
+	}
+	return len(tags)
+}

@@ -1,0 +1,41 @@
+package detach
+
+import "github.com/sojournlm/sojourn/internal/document"
+
+// Kinds of entries in a pool's ledger. A number is never used again for
+// something else: ledgers live longer than programs.
+const (
+	entryDetached = document.EntryDetached // 1: seats left; the body is document.Terms
+	entryReturned = uint32(2)              // a license was given back
+	entryExpired  = uint32(3)              // time took all that was due
+	entryUpdated  = uint32(4)              // the vendor's pool license, first or newer
+
+	// Kept free: 5 Marked, 6 LossAccepted, 7 Snapshotted, 8 Extended,
+	// 9 Revoked, 10 Adopted, 11 Succeeded, 12 SessionsTaken, 13 SessionsGiven,
+	// 14 Reserved, 15 Unreserved, 16 TimeCorrected. 17 to 63 are free; 64 and
+	// above belong to other ledgers.
+)
+
+// returned is the body of an [entryReturned].
+type returned struct {
+	License uint64 `cbor:"1,keyasint"`
+	Until   int64  `cbor:"2,keyasint"` // as the return says, Unix seconds
+	Return  []byte `cbor:"3,keyasint"` // document.Return: the entry's own proof
+}
+
+// expired is the body of an [entryExpired].
+type expired struct {
+	Time int64 `cbor:"1,keyasint"` // Unix seconds; everything due by then is gone
+}
+
+// updated is the body of an [entryUpdated].
+type updated struct {
+	Pool []byte `cbor:"1,keyasint"` // document.Pool: the entry's own proof
+}
+
+// parseBody reads the body of an entry strictly.
+func parseBody[T any](name string, body []byte) (T, error) {
+	var v T
+	err := document.Decode(name, body, document.MaxEntry, &v)
+	return v, err
+}

@@ -1,0 +1,228 @@
+package detach
+
+import (
+	"cmp"
+	"iter"
+	"math"
+	"slices"
+	"sort"
+	"strconv"
+
+	"github.com/sojournlm/sojourn/internal/code"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/fold"
+)
+
+// Filter chooses from a list: all its conditions hold for what is chosen. The
+// zero Filter chooses everything.
+type Filter struct {
+	// Search is a text, whatever its case, within the number or name of a
+	// feature or product, a product's modification, the key's id, the vendor's
+	// public code as number or text, or, for licenses, the recipient's host name.
+	Search string
+
+	Dongle  *uint64 // exactly this key's pool
+	Product *uint32 // exactly this product number
+	Feature *uint32 // exactly this feature number, of Product where that is given
+}
+
+// FeatureState is a feature of a pool and where its seats are. Always
+// Free + Detached = Feature.Seats + Overdrawn, and Free or Overdrawn is 0.
+type FeatureState struct {
+	Feature   document.Feature // Seats is 0 for one the vendor took away while seats of it are out
+	Detached  uint32           // seats away from the pool
+	Free      uint32           // seats that can leave
+	Overdrawn uint32           // seats away beyond what the vendor now allows
+}
+
+// Features lists the features of the pool, also those the vendor has taken away
+// while seats of them are out, ordered by [document.FeatureRef.Compare].
+func (p *Pool) Features(filter Filter) []FeatureState {
+	list := []FeatureState{}
+	if filter.Dongle != nil && *filter.Dongle != p.trust.Key {
+		return list
+	}
+	match := p.matcher(filter.Search)
+	add := func(f *document.Feature) {
+		if filter.chooses(f) && match.feature(f) {
+			list = append(list, p.state(f))
+		}
+	}
+	if p.license != nil {
+		for i := range p.license.Features {
+			add(&p.license.Features[i])
+		}
+	}
+	p.taken.Scan(func(t taken) bool {
+		if _, ok := p.find(t.feature.Ref()); !ok {
+			gone := *t.feature
+			gone.Seats = 0
+			add(&gone)
+		}
+		return true
+	})
+	slices.SortFunc(list, func(a, b FeatureState) int { return a.Feature.Ref().Compare(b.Feature.Ref()) })
+	return list
+}
+
+// Feature is the state of a feature in the newest pool license.
+func (p *Pool) Feature(ref document.FeatureRef) (FeatureState, bool) {
+	at, ok := p.find(ref)
+	if !ok {
+		return FeatureState{}, false
+	}
+	return p.state(&p.license.Features[at]), true
+}
+
+func (p *Pool) state(f *document.Feature) FeatureState {
+	away := p.away(f.Ref())
+	return FeatureState{Feature: *f, Detached: away, Free: f.Seats - min(f.Seats, away), Overdrawn: away - min(f.Seats, away)}
+}
+
+// Detached lists the licenses that are out, ordered by the time of detaching,
+// then id. Without a Search it costs the same for any number of licenses.
+func (p *Pool) Detached(filter Filter) Sequence {
+	tag, ok := filter.tag()
+	if !ok || filter.Dongle != nil && *filter.Dongle != p.trust.Key {
+		return Sequence{}
+	}
+	all := Sequence{list: p.list, from: rank(p.list, tag), n: p.out.Len()}
+	if tag != everything { // which has no tag after it
+		all.n = rank(p.list, tag+1) - all.from
+	}
+	if filter.Search == "" {
+		return all
+	}
+	match := p.matcher(filter.Search)
+	var found []*Record
+	p.list.Ascend(listed{tag, first}, func(l listed) bool {
+		if l.tag == tag && match.license(l.record) {
+			found = append(found, l.record)
+		}
+		return l.tag == tag
+	})
+	return Sequence{found: found, n: len(found)}
+}
+
+// Sequence is a list of licenses of which any part can be read. It stays as it
+// was when the pool goes on, and is safe for concurrent use.
+type Sequence struct {
+	list    *tree[listed]
+	from, n int
+	found   []*Record // instead of list, by a search
+}
+
+// Len is the number of licenses.
+func (s Sequence) Len() int { return s.n }
+
+// At is license i, from 0; nil where i is not below Len.
+func (s Sequence) At(i int) *Record {
+	switch {
+	case i < 0 || i >= s.n:
+		return nil
+	case s.list == nil:
+		return s.found[i]
+	}
+	l, _ := s.list.GetAt(s.from + i)
+	return l.record
+}
+
+// listed is a license's place in the list of one filter: the tag is a product
+// number and a feature number, each of which may be anyNumber.
+type listed struct {
+	tag    uint64
+	record *Record
+}
+
+const (
+	anyNumber  = math.MaxUint32 // no product and no feature has this number
+	everything = math.MaxUint64 // the tag of the list without a filter
+)
+
+// first comes before all records of a tag.
+var first = &Record{Issued: math.MinInt64}
+
+func byTag(a, b listed) bool {
+	return cmp.Or(cmp.Compare(a.tag, b.tag), cmp.Compare(a.record.Issued, b.record.Issued), cmp.Compare(a.record.License, b.record.License)) < 0
+}
+
+func tagOf(product, feature uint32) uint64 { return uint64(product)<<32 | uint64(feature) }
+
+// tags are the filters that choose the license, some of them repeatedly.
+func (r *Record) tags() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		if !yield(everything) {
+			return
+		}
+		for _, at := range r.features {
+			f := &r.pool.Features[at]
+			if !yield(tagOf(f.ProductNumber, f.FeatureNumber)) || !yield(tagOf(f.ProductNumber, anyNumber)) || !yield(tagOf(anyNumber, f.FeatureNumber)) {
+				return
+			}
+		}
+	}
+}
+
+// rank is how many entries of the list come before the tag's first.
+func rank(list *tree[listed], tag uint64) int {
+	return sort.Search(list.Len(), func(i int) bool {
+		l, _ := list.GetAt(i)
+		return l.tag >= tag
+	})
+}
+
+// tag is the list that the filter's numbers choose, if there is one.
+func (f Filter) tag() (uint64, bool) {
+	product, feature := uint32(anyNumber), uint32(anyNumber)
+	if f.Product != nil {
+		product = *f.Product
+	}
+	if f.Feature != nil {
+		feature = *f.Feature
+	}
+	// Asking for the number that stands for any must not find everything.
+	ok := (f.Product == nil || product != anyNumber) && (f.Feature == nil || feature != anyNumber)
+	return tagOf(product, feature), ok
+}
+
+func (f Filter) chooses(x *document.Feature) bool {
+	return (f.Product == nil || *f.Product == x.ProductNumber) && (f.Feature == nil || *f.Feature == x.FeatureNumber)
+}
+
+// matcher answers a search, remembering what it found of features, which many
+// licenses share.
+type matcher struct {
+	query fold.Query
+	all   bool // the key or its vendor matches, and with it everything
+	known map[*document.Feature]bool
+}
+
+func (p *Pool) matcher(search string) *matcher {
+	q := fold.NewQuery(search)
+	vendor := p.Head().Vendor
+	return &matcher{
+		query: q,
+		all:   q.In(decimal(p.trust.Key), decimal(vendor), code.PublicCodeText(vendor)),
+		known: map[*document.Feature]bool{},
+	}
+}
+
+func (m *matcher) feature(f *document.Feature) bool {
+	if m.all {
+		return true
+	}
+	match, ok := m.known[f]
+	if !ok {
+		match = m.query.In(decimal(f.FeatureNumber), f.Name, decimal(f.ProductNumber), f.ProductName, decimal(f.Modification))
+		m.known[f] = match
+	}
+	return match
+}
+
+func (m *matcher) license(r *Record) bool {
+	return m.all || m.query.In(r.Recipient.HostName) || slices.ContainsFunc(r.features, func(at uint16) bool {
+		return m.feature(&r.pool.Features[at])
+	})
+}
+
+func decimal[T uint32 | uint64](n T) string { return strconv.FormatUint(uint64(n), 10) }

@@ -1,0 +1,246 @@
+package detach
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/ed25519"
+	"slices"
+	"sync"
+
+	"github.com/tidwall/btree"
+
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+// Trust is what a pool's entries are judged by: which key the pool is in and
+// whose signatures count.
+type Trust struct {
+	Key    uint64            // the key's id
+	Public ed25519.PublicKey // the key's own
+
+	// Vendor gives a vendor's public key by its public code, nil where that
+	// vendor is not trusted. It must always give the same answer.
+	Vendor func(publicCode uint32) ed25519.PublicKey
+
+	// Skew is how many seconds after a license's death its seats stay out, for
+	// recipients whose clock is behind.
+	Skew int64
+}
+
+// Pool is the state of one key's pool: the fold of its ledger. Nothing in it
+// reads a clock; the ledger tells the time, in Unix seconds.
+//
+// A Pool has one owner, who alone calls Apply. Once published it is never
+// written again: then all other methods, Clone too, are safe for concurrent
+// use, and clones are written to meanwhile without being seen.
+type Pool struct {
+	trust   Trust
+	license *document.Pool // the newest; nil before the first
+	horizon int64
+
+	// cloning guards Clone, which marks the trees it copies from as shared.
+	// Reading does not look at the mark.
+	cloning  sync.Mutex
+	records  *tree[*Record] // every license that is remembered, by short id
+	due      *tree[*Record] // the same, by the time something happens to them
+	requests *tree[*Record] // those made under a request key, by it
+	out      *tree[*Record] // those that are out, by recipient
+	list     *tree[listed]  // those that are out, by filter and time
+	taken    *tree[taken]   // seats that are away, by feature
+}
+
+// NewPool is the pool of a key before the first entry of its ledger.
+func NewPool(trust Trust) *Pool {
+	trust.Skew = max(0, trust.Skew)
+	return &Pool{
+		trust:    trust,
+		records:  newTree(byShortID),
+		due:      newTree(byDue),
+		requests: newTree(byRequest),
+		out:      newTree(byRecipient),
+		list:     newTree(byTag),
+		taken:    newTree(byFeature),
+	}
+}
+
+// Clone gives a copy that can be written to. It costs the same for any size.
+func (p *Pool) Clone() *Pool {
+	p.cloning.Lock()
+	defer p.cloning.Unlock()
+	return &Pool{
+		trust:    p.trust,
+		license:  p.license,
+		horizon:  p.horizon,
+		records:  p.records.Copy(),
+		due:      p.due.Copy(),
+		requests: p.requests.Copy(),
+		out:      p.out.Copy(),
+		list:     p.list.Copy(),
+		taken:    p.taken.Copy(),
+	}
+}
+
+// Horizon is the latest death time ever issued, in Unix seconds, 0 for none.
+func (p *Pool) Horizon() int64 { return p.horizon }
+
+// Head is the signed head of the newest pool license, zero before the first.
+func (p *Pool) Head() document.PoolHead {
+	if p.license == nil {
+		return document.PoolHead{}
+	}
+	return p.license.Head
+}
+
+// Counter is the update counter of the newest pool license, 0 before the first.
+func (p *Pool) Counter() uint64 { return p.Head().Counter }
+
+// vendor is a vendor's public key, nil for one that is not trusted.
+func (p *Pool) vendor(publicCode uint32) ed25519.PublicKey {
+	if p.trust.Vendor == nil {
+		return nil
+	}
+	return p.trust.Vendor(publicCode)
+}
+
+// License is the license with that whole id, if it is out; nil if not.
+func (p *Pool) License(id uint64) *Record {
+	if r := p.LicenseShort(document.ShortID(id)); r != nil && r.License == id {
+		return r
+	}
+	return nil
+}
+
+// LicenseShort is the license with that short id, if it is out; nil if not.
+func (p *Pool) LicenseShort(id uint32) *Record {
+	if r, ok := p.records.Get(&Record{License: uint64(id)}); ok && r.status == isOut {
+		return r
+	}
+	return nil
+}
+
+// Out is the license by which a feature is out to a recipient, nil for none.
+func (p *Pool) Out(recipient uint64, ref document.FeatureRef) *Record {
+	var found *Record
+	// One recipient has each feature at most once, so this walks at most as
+	// many features as pool licenses have.
+	p.out.Ascend(&Record{Recipient: &document.Recipient{ID: recipient}}, func(r *Record) bool {
+		if r.Recipient.ID == recipient && r.has(ref) {
+			found = r
+		}
+		return r.Recipient.ID == recipient && found == nil
+	})
+	return found
+}
+
+// away is how many seats of a feature are away from the pool.
+func (p *Pool) away(ref document.FeatureRef) uint32 {
+	t, _ := p.taken.Get(taken{feature: &document.Feature{
+		ProductNumber: ref.ProductNumber, Modification: ref.Modification, FeatureNumber: ref.FeatureNumber,
+	}})
+	return t.seats
+}
+
+// status is where the seats of a remembered license are.
+type status uint8
+
+const (
+	isOut    status = iota // with the recipient
+	isEnding               // given back, but a program there may still run on a grant
+	isHome                 // back; remembered for its request key
+)
+
+// Record is a license as its pool remembers it. It must not be written to; it
+// is safe for concurrent use.
+type Record struct {
+	License   uint64
+	Issued    int64               // Unix seconds
+	Seq       uint64              // the ledger's batch with the license's entry
+	Recipient *document.Recipient // shared by licenses for the same computer
+	Duration  uint32              // seconds
+	Seats     uint32              // of every feature
+	Index     uint32              // the entry's place in the batch
+	status    status
+	due       int64 // when time changes something about it, Unix seconds
+	pool      *document.Pool
+	features  []uint16 // places in pool.Features
+	request   *document.RequestKey
+}
+
+// Death is when the license ends, in Unix seconds.
+func (r *Record) Death() int64 { return r.Issued + int64(r.Duration) }
+
+// Pool is the pool license that the license's features were taken from.
+func (r *Record) Pool() *document.Pool { return r.pool }
+
+// Features are the license's features as the vendor signed them, in order. The
+// slice is the caller's.
+func (r *Record) Features() []document.Feature {
+	features := make([]document.Feature, len(r.features))
+	for i, at := range r.features {
+		features[i] = r.pool.Features[at]
+	}
+	return features
+}
+
+// Terms are what the license says. Encoding them gives its ledger entry again.
+func (r *Record) Terms() document.Terms {
+	t := document.Terms{
+		License:   r.License,
+		Revision:  firstRevision,
+		Key:       r.pool.Head.Key,
+		Vendor:    r.pool.Head.Vendor,
+		Counter:   r.pool.Head.Counter,
+		Features:  make([]document.FeatureRef, len(r.features)),
+		Seats:     r.Seats,
+		Issued:    r.Issued,
+		Duration:  int64(r.Duration),
+		Death:     r.Death(),
+		Recipient: *r.Recipient,
+	}
+	for i, at := range r.features {
+		t.Features[i] = r.pool.Features[at].Ref()
+	}
+	if r.request != nil {
+		t.Request = *r.request
+	}
+	return t
+}
+
+func (r *Record) has(ref document.FeatureRef) bool {
+	_, ok := slices.BinarySearchFunc(r.features, ref, func(at uint16, ref document.FeatureRef) int {
+		return r.pool.Features[at].Ref().Compare(ref)
+	})
+	return ok
+}
+
+// taken is how many seats of a feature are away. The feature is as the pool
+// license said that the last of them left under.
+type taken struct {
+	feature *document.Feature
+	seats   uint32
+}
+
+type tree[T any] = btree.BTreeG[T]
+
+// newTree makes a tree without locks of its own: [Pool] says who may do what.
+func newTree[T any](less func(a, b T) bool) *tree[T] {
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
+}
+
+func byShortID(a, b *Record) bool {
+	return document.ShortID(a.License) < document.ShortID(b.License)
+}
+
+func byDue(a, b *Record) bool {
+	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.License, b.License)) < 0
+}
+
+func byRequest(a, b *Record) bool {
+	return bytes.Compare(a.request.Key[:], b.request.Key[:]) < 0
+}
+
+func byRecipient(a, b *Record) bool {
+	return cmp.Or(cmp.Compare(a.Recipient.ID, b.Recipient.ID), cmp.Compare(a.License, b.License)) < 0
+}
+
+func byFeature(a, b taken) bool { return a.feature.Ref().Compare(b.feature.Ref()) < 0 }
