@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
 )
 
 // magic stands in the manifest, so that a Badger database of another program is
@@ -40,22 +45,56 @@ func settings(dir string, log *slog.Logger) badger.Options {
 	o.IndexCacheSize = 16 << 20
 
 	// A damaged block shows to a reader as keys that are not there. So tables
-	// are verified as a whole, when they are opened.
-	o.ChecksumVerificationMode = options.OnTableRead
+	// are verified as a whole, and by checkTables before Badger opens them.
+	o.ChecksumVerificationMode = options.NoVerification
 	o.VerifyValueChecksum = true
+
+	o.BypassLockGuard = true // the lock is held by the Store, for longer
 	return o
 }
 
-// explain puts what Badger says when it cannot open into our words, where we
-// have any. The refusal of a lock comes as text only.
-func explain(err error) error {
-	if strings.Contains(err.Error(), "Another process is using this Badger database") {
-		return fmt.Errorf("%w by another process, or by a store that is not closed", ErrLocked)
+// checkTables verifies every table of the store. Badger would do so in goroutines
+// of its own, and there the panic over a damaged one ends the process.
+func checkTables(o badger.Options) error {
+	file, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if strings.Contains(err.Error(), "external magic number doesn't match") {
-		return errors.New("the directory holds the Badger database of another program")
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("the store cannot be read, or is damaged: %w", err)
+	defer file.Close()
+	manifest, _, err := badger.ReplayManifestFile(file, magic, o)
+	if err != nil {
+		return err
+	}
+	for id := range manifest.Tables {
+		if err := checkTable(table.NewFilename(id, o.Dir), o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTable(name string, o badger.Options) error {
+	file, err := z.OpenMmapFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close(-1)
+	err = guard(func() error {
+		// As a table in memory, because one on disk would close the file when
+		// it is damaged, but not always.
+		t, err := table.OpenInMemoryTable(file.Data, 0, &table.Options{ReadOnly: true, BlockSize: o.BlockSize})
+		if err != nil {
+			return err
+		}
+		return t.VerifyChecksum()
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(name), err)
+	}
+	return nil
 }
 
 // guard runs f and turns its panic into an error: Badger panics over damaged
@@ -65,7 +104,7 @@ func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Badger panicked: %v", p)
+			err = fmt.Errorf("Badger panicked: %s", strings.Join(strings.Fields(fmt.Sprint(p)), " "))
 		}
 	}()
 	return f()

@@ -36,6 +36,13 @@ func makeDir(dir string) error {
 	return syncDir(parent)
 }
 
+// lockName is the file that some systems need for a lock.
+const lockName = "LOCK"
+
+// registrySize is the size of Badger's register of encryption keys without a
+// key in it.
+const registrySize = 28
+
 // checkDir refuses a directory that is neither new nor a store. Badger would
 // begin a new database beside what it does not know, delete tables that are not
 // in its manifest, and end the process over some files that are none.
@@ -49,8 +56,14 @@ func checkDir(dir string) error {
 		switch name := entry.Name(); name {
 		case badger.ManifestFilename:
 			store = true
-		case "LOCK", "MANIFEST-REWRITE", "lost+found": // of a first Open that was cut short, and of a whole disk
+		case lockName, "MANIFEST-REWRITE", "lost+found": // of a first Open that was cut short, and of a whole disk
 			continue
+		case badger.KeyRegistryFileName:
+			// Badger reads as much as the file says a key has, up to gigabytes.
+			if info, err := entry.Info(); err != nil || info.Size() > registrySize {
+				return fmt.Errorf("%s is damaged, or of an encrypted database", name)
+			}
+			foreign = name
 		default:
 			foreign = name
 		}
@@ -60,6 +73,29 @@ func checkDir(dir string) error {
 	}
 	if !store && foreign != "" {
 		return fmt.Errorf("no manifest, but other files (%s): the directory is not a store, or it is damaged", foreign)
+	}
+	return nil
+}
+
+// dropEmptyLogs removes the log files that are empty: a power cut may leave the
+// name of a new one and not its size, and Badger then refuses to open. Nothing
+// was acknowledged that stood in it.
+func dropEmptyLogs(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		logs, err := fs.Glob(os.DirFS(dir), pattern)
+		if err != nil {
+			return err
+		}
+		for _, log := range logs {
+			path := filepath.Join(dir, log)
+			info, err := os.Lstat(path)
+			if err == nil && info.Size() == 0 {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

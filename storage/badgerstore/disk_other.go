@@ -2,7 +2,10 @@
 
 package badgerstore
 
-import "math"
+import "errors"
 
-// freeSpace is unknown on this system: the reserve is not kept.
-func freeSpace(string) (uint64, error) { return math.MaxUint64, nil }
+// What a store needs of the system is not known for this one: Open refuses.
+
+func freeSpace(string) (uint64, error)     { return 0, errors.ErrUnsupported }
+func lockDir(string) (func() error, error) { return nil, errors.ErrUnsupported }
+func syncDir(string) error                 { return errors.ErrUnsupported }

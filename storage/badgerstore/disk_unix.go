@@ -2,7 +2,12 @@
 
 package badgerstore
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // freeSpace is how many bytes this process may still write on the disk of dir.
 func freeSpace(dir string) (uint64, error) {
@@ -18,4 +23,29 @@ func freeSpace(dir string) (uint64, error) {
 		// FreeBSD counts below zero what only root may take.
 		return uint64(max(int64(stat.Bavail), 0)) * uint64(stat.Bsize), nil
 	}
+}
+
+// lockDir takes dir for this Store alone; the lock is gone when the process is.
+func lockDir(dir string) (unlock func() error, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		if err == unix.EWOULDBLOCK {
+			err = ErrLocked
+		}
+		return nil, errors.Join(err, d.Close())
+	}
+	return d.Close, nil
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -49,8 +49,10 @@ type Store struct {
 
 	stop      context.CancelFunc // ends the collector
 	collected chan struct{}      // closed when the collector has ended
-	patience  time.Duration      // how long Close waits for Badger
-	close     func() error
+	close     func() error       // shut, once
+	patience  time.Duration      // how long shut waits for Badger
+	ended     chan error         // gets what Badger said at its end
+	unlock    func() error       // gives the directory free
 }
 
 // Open opens the store in dir. It makes the directory, for its owner only, where
@@ -78,6 +80,7 @@ func open(dir string, opts *Options) (*Store, error) {
 		reserve:   opts.Reserve,
 		collected: make(chan struct{}),
 		patience:  time.Minute,
+		ended:     make(chan error, 1),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -90,27 +93,46 @@ func open(dir string, opts *Options) (*Store, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	if err := checkDir(dir); err != nil {
+	var err error
+	if s.unlock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
+	if err := s.start(); err != nil {
+		return nil, errors.Join(err, s.unlock())
+	}
+	return s, nil
+}
+
+// start opens the database in the locked directory and starts the collector.
+func (s *Store) start() error {
 	// Opening writes too: it flushes up to three logs of 32 MiB into tables.
 	if err := s.room(s.reserve / 2); err != nil {
-		return nil, err
+		return err
+	}
+	if err := checkDir(s.dir); err != nil {
+		return err
+	}
+	if err := dropEmptyLogs(s.dir); err != nil {
+		return err
+	}
+	o := settings(s.dir, s.log)
+	if err := checkTables(o); err != nil {
+		return fmt.Errorf("the store cannot be read, or is damaged: %w", err)
 	}
 	err := guard(func() (err error) {
-		s.db, err = badger.Open(settings(dir, s.log))
+		s.db, err = badger.Open(o)
 		return err
 	})
 	if err != nil {
-		return nil, explain(err)
+		return fmt.Errorf("the store cannot be read, or is damaged: %w", err)
 	}
-	if s.names, err = freshNames(dir); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+	if s.names, err = freshNames(s.dir); err != nil {
+		return errors.Join(err, s.db.Close())
 	}
 	stopped, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.collect(stopped)
-	return s, nil
+	return nil
 }
 
 // View implements [storage.Store].
@@ -187,13 +209,12 @@ func (s *Store) shut() error {
 	s.stop()
 	s.gate.Shut()
 	<-s.collected
-	ended := make(chan error, 1)
-	go func() { ended <- guard(s.db.Close) }()
+	go func() { s.ended <- errors.Join(guard(s.db.Close), s.unlock()) }()
 	patience := time.NewTimer(s.patience)
 	defer patience.Stop()
 	var err error
 	select {
-	case err = <-ended:
+	case err = <-s.ended:
 	case <-patience.C:
 		err = errors.New("Badger does not come to an end; the directory stays locked until the process ends")
 	}
