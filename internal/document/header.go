@@ -85,7 +85,7 @@ func (c Checkpoint) Verify(public ed25519.PublicKey) bool {
 type Proof struct {
 	Entry     []byte `cbor:"1,keyasint"` // the leaf: an encoded entry
 	Index     uint64 `cbor:"2,keyasint"` // its place in the batch
-	Path      []Hash `cbor:"3,keyasint"` // inclusion path, RFC 6962
+	Path      Path   `cbor:"3,keyasint"` // inclusion path, RFC 6962
 	Prev      Hash   `cbor:"4,keyasint"` // head before the batch
 	Header    []byte `cbor:"5,keyasint"`
 	Horizon   int64  `cbor:"6,keyasint"` // of the checkpoint, at least the header's

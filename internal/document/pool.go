@@ -264,7 +264,7 @@ func (p *Pool) Bytes() []byte { return p.raw }
 type FeatureLeaf struct {
 	Feature cborRawMessage `cbor:"1,keyasint"`
 	Index   uint64         `cbor:"2,keyasint"`
-	Path    []Hash         `cbor:"3,keyasint"`
+	Path    Path           `cbor:"3,keyasint"`
 }
 
 // Leaf gives feature i with its proof.
