@@ -105,18 +105,18 @@ func ref(number uint32) document.FeatureRef {
 	return document.FeatureRef{ProductNumber: 16, FeatureNumber: number}
 }
 
-// computer is recipient number n, and its key.
-func computer(n int) document.Recipient {
+// pc is recipient number n, and its key.
+func pc(n int) document.Recipient {
 	return document.Recipient{
 		ID: uint64(1000 + n), HostName: fmt.Sprintf("PC-%d", n),
-		Sign: publicOf(computerKey(n)), Seal: publicOf(privateKey(uint64(5000 + n))),
+		Sign: publicOf(pcKey(n)), Seal: publicOf(privateKey(uint64(5000 + n))),
 	}
 }
 
-func computerKey(n int) ed25519.PrivateKey { return privateKey(uint64(1000 + n)) }
+func pcKey(n int) ed25519.PrivateKey { return privateKey(uint64(1000 + n)) }
 
 func request(n int, duration int64, numbers ...uint32) DetachRequest {
-	r := DetachRequest{Seats: 1, Duration: duration, Recipient: computer(n)}
+	r := DetachRequest{Seats: 1, Duration: duration, Recipient: pc(n)}
 	for _, f := range numbers {
 		r.Features = append(r.Features, Selector{ProductNumber: 16, FeatureNumber: f})
 	}
@@ -205,7 +205,7 @@ func (w *world) mustDetach(r DetachRequest) document.Terms {
 // giveBack is the return that computer n makes of a license.
 func (w *world) giveBack(n int, license uint64, until int64) *document.Return {
 	w.t.Helper()
-	r, err := document.SignReturn(computerKey(n), w.proofs[license], document.ReasonCancelled, w.now, until)
+	r, err := document.SignReturn(pcKey(n), w.proofs[license], document.ReasonCancelled, w.now, until)
 	if err != nil {
 		w.t.Fatalf("making a return: %v", err)
 	}
