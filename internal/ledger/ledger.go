@@ -110,7 +110,8 @@ func (c *Config[S]) check() error {
 // Ledger is an open ledger. It is safe for concurrent use. One process has a
 // ledger open at a time; a second one is found out by its first commit.
 type Ledger[S State[S]] struct {
-	cfg Config[S]
+	cfg    Config[S]
+	public ed25519.PublicKey // of the key that signed what is stored
 
 	tip     atomic.Pointer[tip[S]] // what is stored and signed
 	due     atomic.Pointer[due[S]] // tip with what was due at the last Read

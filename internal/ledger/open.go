@@ -23,6 +23,7 @@ func Open[S State[S]](ctx context.Context, cfg Config[S]) (*Ledger[S], error) {
 	if err := cfg.check(); err != nil {
 		return nil, l.fail("open", err)
 	}
+	l.public = cfg.Anchor.Public()
 	key, err := l.checkpoint(ctx)
 	if err != nil {
 		return nil, l.fail("open", err)
@@ -40,9 +41,10 @@ func Open[S State[S]](ctx context.Context, cfg Config[S]) (*Ledger[S], error) {
 // store cannot be read.
 func (l *Ledger[S]) recover(ctx context.Context, key document.Checkpoint) error {
 	base := &tip[S]{state: l.cfg.Empty}
-	stored, err := l.readHead(ctx)
+	stored, err := l.readHead(ctx, "open")
 	var last *batch
 	if err == nil && stored.Seq > 0 {
+		l.public = stored.Public
 		base, last, err = l.fold(ctx, base, stored)
 	}
 	l.tip.Store(base)
@@ -102,7 +104,7 @@ func (l *Ledger[S]) compare(ctx context.Context, stored headRecord, last *batch,
 	case last != nil && !bytes.Equal(stored.Public, l.cfg.Anchor.Public()):
 		return refuse(fmt.Errorf("%w: it was signed by another key", ErrAnchorLost))
 	case key.Seq > stored.Seq:
-		return refuse(fmt.Errorf("%w: it ends there, the key is at batch %d", ErrRolledBack, key.Seq))
+		return refuse(fmt.Errorf("%w: it ends with batch %d, the key is at batch %d", ErrRolledBack, stored.Seq, key.Seq))
 	case key.Seq+1 < stored.Seq:
 		return refuse(fmt.Errorf("%w: the key is at batch %d", ErrAnchorLost, key.Seq))
 	case key.Seq == stored.Seq && key.Head != stored.Head:
@@ -156,7 +158,7 @@ func (l *Ledger[S]) showSigned(ctx context.Context, stored headRecord, last *bat
 	if err != nil {
 		return err
 	}
-	c, err := parseSignature(signature, stored.Seq, stored.Head, stored.Public)
+	c, err := parseSignature(signature, stored.Seq, stored.Head, l.public)
 	if err != nil {
 		return nil
 	}
@@ -168,7 +170,7 @@ func (l *Ledger[S]) showSigned(ctx context.Context, stored headRecord, last *bat
 }
 
 // readHead is the stored head, with Seq 0 where there is none.
-func (l *Ledger[S]) readHead(ctx context.Context) (headRecord, error) {
+func (l *Ledger[S]) readHead(ctx context.Context, op string) (headRecord, error) {
 	b, err := l.get(ctx, headKey(l.cfg.Name))
 	if errors.Is(err, storage.ErrNotFound) {
 		return headRecord{}, nil
@@ -178,7 +180,7 @@ func (l *Ledger[S]) readHead(ctx context.Context) (headRecord, error) {
 	}
 	r, err := parseHead(b)
 	if err != nil {
-		return r, l.fail("open", err)
+		return r, l.fail(op, err)
 	}
 	return r, nil
 }

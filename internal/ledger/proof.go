@@ -73,7 +73,7 @@ func (l *Ledger[S]) signature(t *tip[S], b *batch, stored []byte) (document.Chec
 	case stored == nil:
 		return document.Checkpoint{}, damaged("its signature is missing")
 	}
-	return parseSignature(stored, b.header.Seq, b.head, l.cfg.Anchor.Public())
+	return parseSignature(stored, b.header.Seq, b.head, l.public)
 }
 
 // HeadAt is the head after a batch, for comparing with what another ledger was

@@ -1,0 +1,266 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/memory"
+)
+
+// three is a store and a key with three batches, closed; batch n has number n.
+// stages has the store as it was after n batches, without a Close.
+func three(t *testing.T) (stages []*memory.Store, s *memory.Store, k *key) {
+	t.Helper()
+	s, k = memory.New(), newKey()
+	l := open(t, config(s, k, newHands()))
+	stages = append(stages, s.Clone())
+	for n := range uint32(3) {
+		must(t, l, n+1)
+		stages = append(stages, s.Clone())
+	}
+	if err := l.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return stages, s, k
+}
+
+func TestRefusals(t *testing.T) {
+	stages, s, k := three(t)
+	_, other, _ := three(t)
+	parted := stages[2].Clone() // the first two batches as in s, the third another
+	l := open(t, config(parted, at(t, stages[2], k), newHands()))
+	must(t, l, 33)
+	l.Close(context.Background())
+	for _, c := range []struct {
+		name  string
+		store *memory.Store
+		key   *key
+		want  error
+		holds []uint32
+	}{
+		{"rolled back by one", stages[2], k, ledger.ErrRolledBack, []uint32{1}},
+		{"rolled back by two", stages[1], k, ledger.ErrRolledBack, nil},
+		{"store emptied", memory.New(), k, ledger.ErrRolledBack, nil},
+		{"another third batch", parted, k, ledger.ErrForked, []uint32{1, 2, 33}},
+		{"another ledger's store", other, k, ledger.ErrAnchorLost, []uint32{1, 2, 3}},
+		{"new key", s, newKey(), ledger.ErrAnchorLost, []uint32{1, 2, 3}},
+		{"key emptied", s, at(t, stages[0], k), ledger.ErrAnchorLost, []uint32{1, 2, 3}},
+		{"key set back by two", s, at(t, stages[1], k), ledger.ErrAnchorLost, []uint32{1, 2, 3}},
+		{"key set back, crash", stages[3], at(t, stages[1], k), ledger.ErrAnchorLost, []uint32{1, 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := context.Background()
+			before := c.key.state
+			store := c.store.Clone()
+			l := open(t, config(store, c.key, newHands()))
+			if !errors.Is(l.Refusal(), c.want) {
+				t.Fatalf("refusal %v, want %v", l.Refusal(), c.want)
+			}
+			t.Log(l.Refusal())
+			if _, err := l.Do(ctx, adding(77)); !errors.Is(err, c.want) {
+				t.Errorf("a change: %v, want %v", err, c.want)
+			}
+			if err := l.Settle(ctx); !errors.Is(err, c.want) {
+				t.Errorf("settle: %v, want %v", err, c.want)
+			}
+			state, _ := l.Read()
+			holds(t, state, c.holds...)
+			if _, err := l.Verify(ctx); !errors.Is(err, c.want) {
+				t.Errorf("verify: %v, want %v", err, c.want)
+			}
+			for seq := uint64(1); seq <= l.Position().Seq; seq++ {
+				if _, err := l.Proof(ctx, seq, 0); err != nil {
+					t.Errorf("proof: %v", err)
+				}
+			}
+			if err := l.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			if before.Seq != c.key.state.Seq || before.Head != c.key.state.Head {
+				t.Error("the key has moved")
+			}
+		})
+	}
+}
+
+// at is k as it was when the store was.
+func at(t *testing.T, then *memory.Store, k *key) *key {
+	t.Helper()
+	older := newKey()
+	older.private = k.private
+	var seq uint64
+	var head document.Hash
+	for n := uint64(1); ; n++ {
+		b, err := get(then, ledger.BatchKey("test/1", n))
+		if err != nil {
+			break
+		}
+		seq, head = n, ledger.HeadOf(b)
+	}
+	older.state = document.Checkpoint{Seq: seq, Head: head}
+	return older
+}
+
+func get(s storage.Store, key string) (value []byte, err error) {
+	err = s.View(context.Background(), func(r storage.Reader) (err error) {
+		value, err = r.Get(key)
+		return err
+	})
+	return value, err
+}
+
+func put(t *testing.T, s storage.Store, key string, value []byte) {
+	t.Helper()
+	err := s.Update(context.Background(), func(w storage.Writer) error {
+		if value == nil {
+			return w.Delete(key)
+		}
+		return w.Put(key, value)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pairs are the keys of the store with their values.
+func pairs(t *testing.T, s storage.Store) (all []storage.Pair) {
+	t.Helper()
+	err := s.View(context.Background(), func(r storage.Reader) error {
+		for p, err := range r.Scan("") {
+			if err != nil {
+				return err
+			}
+			all = append(all, p)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestEveryBit flips every bit of everything that is stored. It is found on
+// opening or by Verify, the first bad batch is named, and nothing is shown that
+// was not written.
+func TestEveryBit(t *testing.T) {
+	_, s, k := three(t)
+	for _, p := range pairs(t, s) {
+		for bit := range 8 * len(p.Value) {
+			value := append([]byte(nil), p.Value...)
+			value[bit/8] ^= 1 << (bit % 8)
+			damaged(t, s, k, p.Key, value)
+		}
+		damaged(t, s, k, p.Key, p.Value[:len(p.Value)-1])
+		damaged(t, s, k, p.Key, append(p.Value, 0))
+		damaged(t, s, k, p.Key, []byte{})
+		if last := ledger.SignatureKey("test/1", 3); p.Key != last && !strings.HasSuffix(p.Key, "/head") {
+			damaged(t, s, k, p.Key, nil)
+		}
+	}
+}
+
+// damaged puts one bad value into a copy of the store and checks that it is
+// named.
+func damaged(t *testing.T, s *memory.Store, k *key, key string, value []byte) {
+	t.Helper()
+	ctx := context.Background()
+	bad := s.Clone()
+	put(t, bad, key, value)
+	l, err := ledger.Open(ctx, config(bad, k, newHands()))
+	if err != nil {
+		t.Fatalf("%s: %v", key, err)
+	}
+	defer l.Close(ctx)
+	_, err = l.Verify(ctx)
+	var e *ledger.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%s with %x: verify says %v", key, value, err)
+	}
+	for n := range uint64(3) {
+		if strings.HasPrefix(key, ledger.BatchKey("test/1", n+1)) || strings.HasPrefix(key, ledger.SignatureKey("test/1", n+1)) {
+			if e.Seq != n+1 {
+				t.Fatalf("%s: %v names batch %d", key, err, e.Seq)
+			}
+		}
+	}
+	state, _ := l.Read()
+	for n := range state.ends {
+		if n < 1 || n > 3 {
+			t.Fatalf("%s: the state has %d", key, n)
+		}
+	}
+}
+
+// TestWhileOpen damages the store under an open ledger.
+func TestWhileOpen(t *testing.T) {
+	ctx := context.Background()
+	_, s, k := three(t)
+	l := open(t, config(s, k, newHands()))
+	if r, err := l.Verify(ctx); err != nil || r.Batches != 3 || r.Entries != 3 || r.Signatures != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	second := ledger.BatchKey("test/1", 2)
+	b, err := get(s, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	put(t, s, second, b)
+	_, err = l.Verify(ctx)
+	want(t, err, ledger.ErrDamaged, 2, -1)
+	_, err = l.Proof(ctx, 2, 0)
+	want(t, err, ledger.ErrDamaged, 2, 0)
+}
+
+// TestNotAnEntry has a batch that is signed and means nothing: its entry is
+// named.
+func TestNotAnEntry(t *testing.T) {
+	s, k := memory.New(), newKey()
+	l := open(t, config(s, k, newHands()))
+	must(t, l, 1, 2)
+	l.Close(context.Background())
+	cfg := config(s, k, newHands())
+	cfg.Empty.ends[2] = 0 // rules under which 2 contradicts
+	l = open(t, cfg)
+	want(t, l.Refusal(), ledger.ErrDamaged, 1, 1)
+}
+
+// TestTwoOwners opens one store twice: the second to commit is refused for good.
+func TestTwoOwners(t *testing.T) {
+	ctx := context.Background()
+	s, k := memory.New(), newKey()
+	a := open(t, config(s, k, newHands()))
+	b := open(t, config(s, k, newHands()))
+	must(t, a, 1)
+	if _, err := b.Do(ctx, adding(2)); !errors.Is(err, ledger.ErrForked) {
+		t.Errorf("the second owner: %v, want %v", err, ledger.ErrForked)
+	}
+	if !errors.Is(b.Refusal(), ledger.ErrForked) {
+		t.Errorf("its refusal: %v", b.Refusal())
+	}
+	must(t, a, 3)
+}
+
+// TestKeyUsedElsewhere has the key sign for another store in the middle.
+func TestKeyUsedElsewhere(t *testing.T) {
+	ctx := context.Background()
+	s, k := memory.New(), newKey()
+	l := open(t, config(s, k, newHands()))
+	must(t, l, 1)
+	elsewhere := open(t, config(s.Clone(), k, newHands()))
+	must(t, elsewhere, 2)
+	if _, err := l.Do(ctx, adding(3)); !errors.Is(err, ledger.ErrForked) {
+		t.Errorf("in flight: %v, want %v", err, ledger.ErrForked)
+	}
+	if _, err := l.Do(ctx, adding(4)); !errors.Is(err, ledger.ErrForked) || errors.Is(err, storage.ErrUnknown) {
+		t.Errorf("later: %v, want %v alone", err, ledger.ErrForked)
+	}
+	state, _ := l.Read()
+	holds(t, state, 1)
+}
