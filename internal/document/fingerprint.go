@@ -53,10 +53,14 @@ func ParseFingerprint(b []byte) (*Fingerprint, error) {
 }
 
 func (f Fingerprint) check() error {
-	return cmp.Or(
-		checkTime(fingerprintName, "issue time", f.Issued),
-		f.Computer.check(fingerprintName),
-	)
+	if err := cmp.Or(checkTime(fingerprintName, "issue time", f.Issued), f.Computer.check(fingerprintName)); err != nil {
+		return err
+	}
+	// Found out here, before a seat is taken for a license that cannot be sealed.
+	if !canSealTo(f.Computer.Seal) {
+		return content(fingerprintName, "nothing can be sealed to the computer's key")
+	}
+	return nil
 }
 
 // Bytes is the fingerprint's encoding.

@@ -57,6 +57,19 @@ func (e Envelope) info() []byte {
 	}{e.Magic, e.Version, e.Kind, e.Origin, e.Recipient})
 }
 
+// canSealTo reports whether public is an X25519 key that keeps a secret: with a
+// point of low order the shared secret is the same for everybody.
+func canSealTo(public []byte) bool {
+	key, err := ecdh.X25519().NewPublicKey(public)
+	if err != nil {
+		return false
+	}
+	// Every private key finds a point of low order out.
+	probe := must(ecdh.X25519().NewPrivateKey(make([]byte, sealKeySize)))
+	_, err = probe.ECDH(key)
+	return err == nil
+}
+
 // Sealer seals licenses to their recipients. It keeps one HPKE context per
 // pair of origin and recipient in memory, so the elliptic-curve work is done
 // once per recipient. The zero Sealer is ready; it is safe for concurrent use.
@@ -90,7 +103,7 @@ func (s *Sealer) Seal(kind Kind, origin, recipient uint64, public, body []byte) 
 	}
 	c, err := s.context(e, public)
 	if err != nil {
-		return nil, &Error{kind.String(), LinkSeal, "the recipient's key is not one that can be sealed to", err}
+		return nil, &Error{kind.String(), LinkSeal, "the recipient's key is not one that can be sealed to", nil}
 	}
 	e.Enc = c.enc
 	e.Salt = make([]byte, saltSize)
