@@ -159,6 +159,9 @@ func TestDamage(t *testing.T) {
 		},
 	}
 	for _, name := range list(t, intact) {
+		if strings.HasPrefix(name, "000002.") {
+			continue // like the first and the last of their kind
+		}
 		for _, how := range slices.Sorted(maps.Keys(damages)) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "damaged")

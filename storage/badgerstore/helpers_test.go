@@ -10,8 +10,15 @@ import (
 // processContext is the context of a child process, which ends with it.
 var processContext = context.Background()
 
-// valueOf is the value that belongs to a key, some KiB long.
-func valueOf(key string) []byte { return []byte(strings.Repeat(key+" ", 500)) }
+// valueOf is the value that belongs to a key: some KiB, or hundreds when the key
+// ends with a 0.
+func valueOf(key string) []byte {
+	times := 500
+	if strings.HasSuffix(key, "0") {
+		times = 100_000
+	}
+	return []byte(strings.Repeat(key+" ", times))
+}
 
 // lockedWriter lets goroutines share w.
 type lockedWriter struct {

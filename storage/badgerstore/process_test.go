@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -57,8 +58,9 @@ func child(dir string) error {
 // process is a child that runs.
 type process struct {
 	*exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
+	in     io.WriteCloser
+	out    *bufio.Scanner
+	errors strings.Builder // what it said on stderr; to be read after Wait
 }
 
 func start(t *testing.T, dir string) *process {
@@ -69,7 +71,7 @@ func start(t *testing.T, dir string) *process {
 	}
 	p := &process{Cmd: exec.CommandContext(t.Context(), exe)}
 	p.Env = append(os.Environ(), childVariable+"="+dir)
-	p.Stderr = os.Stderr
+	p.Stderr = &p.errors
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +98,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	}
 	p.in.Close()
 	if err := p.Wait(); err != nil {
-		t.Fatal(err)
+		t.Fatal(err, p.errors.String())
 	}
 	mustOpen(t, dir, anywhere)
 }
@@ -133,7 +135,7 @@ func TestKill(t *testing.T) {
 		}
 		feeder.Wait()
 		if acknowledged < target {
-			t.Fatalf("the child ended after %d writes, want %d", acknowledged, target)
+			t.Fatalf("the child ended after %d writes, want %d: %s", acknowledged, target, p.errors.String())
 		}
 		acknowledged = verify(t, dir, acknowledged)
 	}

@@ -117,14 +117,14 @@ func (s *Store) start() error {
 	}
 	o := settings(s.dir, s.log)
 	if err := checkTables(o); err != nil {
-		return fmt.Errorf("the store cannot be read, or is damaged: %w", err)
+		return fmt.Errorf("the store cannot be read, is damaged, or is of another program: %w", err)
 	}
 	err := guard(func() (err error) {
 		s.db, err = badger.Open(o)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("the store cannot be read, or is damaged: %w", err)
+		return fmt.Errorf("the store cannot be read, is damaged, or is of another program: %w", err)
 	}
 	if s.names, err = freshNames(s.dir); err != nil {
 		return errors.Join(err, s.db.Close())

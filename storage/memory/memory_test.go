@@ -2,9 +2,17 @@ package memory_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 
 	"github.com/sojournlm/sojourn/storage"
 	"github.com/sojournlm/sojourn/storage/memory"
@@ -111,7 +119,77 @@ func TestCloneBesideUpdates(t *testing.T) {
 	}
 }
 
-func Example() {
+// TestModel compares a store with a plain map, over random Updates, refusals,
+// and clones that are put back.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ctx := context.Background()
+		s, model := memory.New(), map[string]string{}
+		backup, backupModel := s.Clone(), map[string]string{}
+		key := rapid.StringMatching(`[a-c]{1,3}`)
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			switch rapid.SampledFrom([]string{"update", "update", "refused", "backup", "restore"}).Draw(t, "step") {
+			case "backup":
+				backup, backupModel = s.Clone(), maps.Clone(model)
+			case "restore":
+				s, model = backup.Clone(), maps.Clone(backupModel)
+			case "refused":
+				_ = s.Update(ctx, func(w storage.Writer) error {
+					return errors.Join(w.Put(key.Draw(t, "key"), []byte("no")), errors.New("no"))
+				})
+			case "update":
+				err := s.Update(ctx, func(w storage.Writer) error {
+					for range rapid.IntRange(0, 5).Draw(t, "writes") {
+						k := key.Draw(t, "key")
+						if rapid.Bool().Draw(t, "delete") {
+							delete(model, k)
+							if err := w.Delete(k); err != nil {
+								return err
+							}
+							continue
+						}
+						model[k] = rapid.String().Draw(t, "value")
+						if err := w.Put(k, []byte(model[k])); err != nil {
+							return err
+						}
+					}
+					return same(w, model)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.View(ctx, func(r storage.Reader) error { return same(r, model) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// same says whether Scan of several prefixes shows what is in model.
+func same(r storage.Reader, model map[string]string) error {
+	for _, prefix := range []string{"", "a", "b", "bc", "ccc"} {
+		var want []storage.Pair
+		for _, key := range slices.Sorted(maps.Keys(model)) {
+			if strings.HasPrefix(key, prefix) {
+				want = append(want, storage.Pair{Key: key, Value: []byte(model[key])})
+			}
+		}
+		var got []storage.Pair
+		for pair, err := range r.Scan(prefix) {
+			if err != nil {
+				return err
+			}
+			got = append(got, pair)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			return fmt.Errorf("Scan(%q), want -, got +:\n%s", prefix, diff)
+		}
+	}
+	return nil
+}
+
+func ExampleNew() {
 	ctx := context.Background()
 	store := memory.New()
 	defer store.Close()
