@@ -63,8 +63,8 @@ func (b *Book) Clone() *Book {
 // Local is the computer the manager runs on, or nil while it was not observed.
 func (b *Book) Local() *Computer { return b.local }
 
-// Get gives the computer whose manager has that id, the local one included.
-func (b *Book) Get(id uint64) (*Computer, bool) {
+// Computer gives the one whose manager has that id, the local one included.
+func (b *Book) Computer(id uint64) (*Computer, bool) {
 	if id == b.self {
 		return b.local, b.local != nil
 	}

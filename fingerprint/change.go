@@ -84,7 +84,7 @@ func (b *Book) Add(given Fields) (*Change, error) {
 	if id == b.self {
 		return nil, notAllowed("computer %d is the one this manager runs on: it is known by itself", id)
 	}
-	if known, ok := b.Get(id); ok {
+	if known, ok := b.Computer(id); ok {
 		if err := succeeds(known, f); err != nil {
 			return nil, err
 		}
@@ -183,7 +183,7 @@ func (b *Book) Apply(c Change) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if known, ok := b.Get(c.ID); ok {
+	if known, ok := b.Computer(c.ID); ok {
 		if err := succeeds(known, f); err != nil {
 			return err
 		}
@@ -203,7 +203,7 @@ func (b *Book) editable(id *uint64) (*Computer, error) {
 	if id == nil {
 		return nil, invalid(fieldID, "lmsId says which computer is meant, and is missing")
 	}
-	c, ok := b.Get(*id)
+	c, ok := b.Computer(*id)
 	switch {
 	case *id == b.self:
 		return nil, notAllowed("computer %d is the one this manager runs on: it cannot be edited or removed", *id)

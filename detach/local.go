@@ -1,0 +1,253 @@
+package detach
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/ed25519"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+// Local is what a manager itself remembers: who it is, the computers it knows,
+// the licenses installed here, the records of those it gave back, and what was
+// asked of it under request keys. It is the fold of the manager's own ledger.
+// Nothing in it reads a clock; the ledger tells the time, in Unix seconds.
+//
+// A license's origin and id stay known for good once it was installed: that is
+// what keeps a cancelled, forgotten or expired one from working again.
+//
+// A Local has one owner, who alone calls Apply. Once published it is never
+// written again: then all other methods, Clone too, are safe for concurrent
+// use, and clones are written to meanwhile without being seen.
+type Local struct {
+	vendor   func(publicCode uint32) ed25519.PublicKey
+	identity *Identity // nil before the first start
+	book     *fingerprint.Book
+
+	mark       int64 // time of the last entry
+	isClosed   bool  // the last entry says that the manager ended
+	closeUntil int64
+
+	// cloning guards Clone, which marks the trees it copies from as shared.
+	// Reading does not look at the mark.
+	cloning  sync.Mutex
+	byID     *tree[*held]        // every license ever installed, by state, then id
+	byOrigin *tree[*held]        // the same, by origin and state
+	deaths   *tree[*held]        // the live ones, by death
+	features *tree[featureOf]    // the live ones, by each feature
+	given    *tree[*held]        // the cancelled ones, by time of cancelling
+	requests *tree[localRequest] // what was asked, by request key
+	lapses   *tree[localRequest] // the same, by when it need not be known any longer
+}
+
+// NewLocal is a manager before its first entry. vendor gives a vendor's public
+// key by its public code, nil where that vendor is not trusted; it must always
+// give the same answer.
+func NewLocal(vendor func(publicCode uint32) ed25519.PublicKey) *Local {
+	return &Local{
+		vendor:   vendor,
+		book:     fingerprint.NewBook(0),
+		byID:     newTree(heldByID),
+		byOrigin: newTree(heldByOrigin),
+		deaths:   newTree(heldByDeath),
+		features: newTree(byFeatureOf),
+		given:    newTree(heldByGiven),
+		requests: newTree(byRequestKey),
+		lapses:   newTree(byLapse),
+	}
+}
+
+// Clone gives a copy that can be written to. It costs the same for any size.
+func (l *Local) Clone() *Local {
+	l.cloning.Lock()
+	defer l.cloning.Unlock()
+	return &Local{
+		vendor: l.vendor, identity: l.identity, book: l.book.Clone(),
+		mark: l.mark, isClosed: l.isClosed, closeUntil: l.closeUntil,
+		byID:     l.byID.Copy(),
+		byOrigin: l.byOrigin.Copy(),
+		deaths:   l.deaths.Copy(),
+		features: l.features.Copy(),
+		given:    l.given.Copy(),
+		requests: l.requests.Copy(),
+		lapses:   l.lapses.Copy(),
+	}
+}
+
+// Identity is who the manager is, nil before its first start.
+func (l *Local) Identity() *Identity { return l.identity }
+
+// Book is the known computers. It must not be written to.
+func (l *Local) Book() *fingerprint.Book { return l.book }
+
+// Horizon is 0: a manager's own ledger issues no licenses.
+func (l *Local) Horizon() int64 { return 0 }
+
+// LastMark is the time of the last entry, Unix seconds, 0 before the first.
+func (l *Local) LastMark() int64 { return l.mark }
+
+// ClosedGrants gives the end of the last grant as the last run of the manager
+// recorded it when it ended, 0 for none. It is known only while nothing was
+// entered since: a manager must enter a mark before its first grant, or a crash
+// later on would pass for that good end.
+func (l *Local) ClosedGrants() (until int64, known bool) { return l.closeUntil, l.isClosed }
+
+// Installed is a license that is installed here. It must not be written to.
+type Installed struct {
+	License *document.License
+	At      int64  // when it was installed, by the ledger's clock, Unix seconds
+	Seq     uint64 // the batch that installed it
+}
+
+// CancelledRecord is the record of a license that was given back. It must not
+// be written to.
+type CancelledRecord struct {
+	Return *document.Return
+	At     int64 // when it was given back, by the ledger's clock, Unix seconds
+}
+
+// AllInstalled gives the installed licenses by short id, then whole id.
+func (l *Local) AllInstalled() iter.Seq[*Installed] {
+	return func(yield func(*Installed) bool) {
+		l.byID.Ascend(&held{state: heldLive}, func(h *held) bool {
+			return h.state == heldLive && yield(h.installed)
+		})
+	}
+}
+
+// IsInstalled reports whether the license with that whole id is installed.
+func (l *Local) IsInstalled(id uint64) bool { return l.named(heldLive, id) != nil }
+
+// Granting gives the installed licenses that have a feature, in whatever
+// modification of its product, the one that lives longest first.
+func (l *Local) Granting(vendor, product, feature uint32) []*Installed {
+	var found []*Installed
+	from := featureOf{vendor: vendor, product: product, feature: feature}
+	l.features.Ascend(from, func(f featureOf) bool {
+		if f.vendor != vendor || f.product != product || f.feature != feature {
+			return false
+		}
+		found = append(found, f.held.installed)
+		return true
+	})
+	slices.SortStableFunc(found, func(a, b *Installed) int {
+		return cmp.Compare(b.License.Terms.Death, a.License.Terms.Death)
+	})
+	return found
+}
+
+// Cancelled gives the record of the cancelled license with that whole id.
+func (l *Local) Cancelled(id uint64) (*CancelledRecord, bool) {
+	h := l.named(heldCancelled, id)
+	if h == nil {
+		return nil, false
+	}
+	return h.cancelled, true
+}
+
+// CancelledList is the records of cancelled licenses in the order of time, then
+// id. It does not change and is safe for concurrent use.
+type CancelledList struct{ given *tree[*held] }
+
+// CancelledList lists the records of cancelled licenses.
+func (l *Local) CancelledList() CancelledList { return CancelledList{l.given} }
+
+// Len is how many records there are.
+func (c CancelledList) Len() int { return c.given.Len() }
+
+// At gives record i, 0 ≤ i < Len; it panics outside, like a slice.
+func (c CancelledList) At(i int) *CancelledRecord {
+	h, ok := c.given.GetAt(i)
+	if !ok {
+		panic("detach: cancelled license out of range")
+	}
+	return h.cancelled
+}
+
+// heldState is what became of a license that was installed here. The order is
+// that in which a name is looked for.
+type heldState uint8
+
+const (
+	heldLive heldState = iota
+	heldCancelled
+	heldExpired
+	heldForgotten // cancelled, and its record deleted
+	heldStates
+)
+
+// held is a license that is or was installed here. It is never changed: a new
+// state is a new one.
+type held struct {
+	license, origin uint64
+	revision        uint32
+	death           int64
+	state           heldState
+	installed       *Installed       // while live
+	cancelled       *CancelledRecord // while cancelled
+}
+
+// featureOf is one feature of a live license.
+type featureOf struct {
+	vendor, product, feature, modification uint32
+	held                                   *held // nil in a key to search from
+}
+
+// localRequest is what was asked under a request key and of which license.
+type localRequest struct {
+	document.RequestKey
+	license, origin uint64 // 0 where no license was concerned
+	until           int64  // known until then, Unix seconds
+}
+
+func compareHeld(a, b *held) int {
+	return cmp.Or(
+		cmp.Compare(document.ShortID(a.license), document.ShortID(b.license)),
+		cmp.Compare(a.license, b.license),
+		cmp.Compare(a.origin, b.origin),
+	)
+}
+
+func heldByID(a, b *held) bool {
+	return cmp.Or(cmp.Compare(a.state, b.state), compareHeld(a, b)) < 0
+}
+
+func heldByOrigin(a, b *held) bool {
+	return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.state, b.state), compareHeld(a, b)) < 0
+}
+
+func heldByDeath(a, b *held) bool {
+	return cmp.Or(cmp.Compare(a.death, b.death), compareHeld(a, b)) < 0
+}
+
+func heldByGiven(a, b *held) bool {
+	return cmp.Or(
+		cmp.Compare(a.cancelled.At, b.cancelled.At),
+		cmp.Compare(a.license, b.license),
+		cmp.Compare(a.origin, b.origin),
+	) < 0
+}
+
+func byFeatureOf(a, b featureOf) bool {
+	c := cmp.Or(
+		cmp.Compare(a.vendor, b.vendor), cmp.Compare(a.product, b.product),
+		cmp.Compare(a.feature, b.feature), cmp.Compare(a.modification, b.modification),
+	)
+	switch {
+	case c != 0:
+		return c < 0
+	case a.held == nil || b.held == nil:
+		return a.held == nil && b.held != nil
+	}
+	return compareHeld(a.held, b.held) < 0
+}
+
+func byRequestKey(a, b localRequest) bool { return bytes.Compare(a.Key[:], b.Key[:]) < 0 }
+
+func byLapse(a, b localRequest) bool {
+	return cmp.Or(cmp.Compare(a.until, b.until), bytes.Compare(a.Key[:], b.Key[:])) < 0
+}

@@ -1,0 +1,590 @@
+package detach
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sojournlm/sojourn/internal/code"
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+func TestLocalLicenseIsInstalledCancelledAndForgotten(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, 1)
+	id := l.Terms.License
+	if err := w.install(l); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.state.Granting(vendorCode, 16, 8); len(got) != 1 || got[0].License.Terms.License != id || got[0].At != w.now || got[0].Seq != w.seq {
+		t.Fatalf("granting: %+v", got)
+	}
+	if !w.state.IsInstalled(id) || len(w.state.Granting(vendorCode, 16, 7)) != 0 {
+		t.Fatal("the wrong things are installed")
+	}
+	w.now += 10
+	r, err := w.cancel(id, document.RequestKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Verify(publicOf(originKey(1))); err != nil {
+		t.Fatal(err)
+	}
+	if w.state.IsInstalled(id) || len(w.state.Granting(vendorCode, 16, 8)) != 0 {
+		t.Fatal("it still works after it was given back")
+	}
+	wantCode(t, w.install(l), code.InvalidUpdateOrAlreadyInstalled)
+	again, err := w.cancel(id, document.RequestKey{})
+	if err != nil || !bytes.Equal(again.Bytes(), r.Bytes()) {
+		t.Fatalf("the second return: %v, %v", again, err)
+	}
+	record, ok := w.state.Cancelled(id)
+	if list := w.state.CancelledList(); !ok || list.Len() != 1 || list.At(0) != record || record.At != w.now {
+		t.Fatalf("its record: %+v, %v", record, ok)
+	}
+	w.must(w.state.Forget(id, document.RequestKey{}, w.now))
+	if _, ok := w.state.Cancelled(id); ok || w.state.CancelledList().Len() != 0 {
+		t.Fatal("it is still recorded")
+	}
+	wantCode(t, w.install(l), code.InvalidUpdateOrAlreadyInstalled)
+	_, err = w.cancel(id, document.RequestKey{})
+	wantCode(t, err, code.DetachedLicenseNotFound)
+	_, err = w.state.Forget(id, document.RequestKey{}, w.now)
+	wantCode(t, err, code.NoResultsFound)
+}
+
+func TestInstallRefuses(t *testing.T) {
+	w := newLocalWorld(t)
+	other := recipientOf(testIdentity(t, 9))
+	rekeyed := w.me()
+	rekeyed.Sign = other.Sign
+	resealed := w.me()
+	resealed.Seal = other.Seal
+	for _, tt := range []struct {
+		name  string
+		terms func(*document.Terms)
+		want  code.Code
+	}{
+		{"for another computer", func(t *document.Terms) { t.Recipient = other }, code.HardwareIDMismatch},
+		{"for other signing keys", func(t *document.Terms) { t.Recipient = rekeyed }, code.HardwareIDMismatch},
+		{"for other sealing keys", func(t *document.Terms) { t.Recipient = resealed }, code.HardwareIDMismatch},
+		{"at its death", func(t *document.Terms) { t.Issued -= t.Duration }, code.DetachedLicenseExpired},
+		{"for another computer and dead", func(t *document.Terms) { t.Recipient, t.Duration, t.Issued = other, 1, 0 }, code.HardwareIDMismatch},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := w.install(w.issue(1, 1, tt.terms))
+			wantCode(t, err, tt.want)
+		})
+	}
+	if err := w.install(w.issue(1, 1, func(t *document.Terms) { t.Issued -= t.Duration - 1 })); err != nil {
+		t.Errorf("a second before its death: %v", err)
+	}
+}
+
+func TestInstallOfWhatIsKnown(t *testing.T) {
+	revision := func(n uint32) func(*document.Terms) {
+		return func(t *document.Terms) { t.Revision = n }
+	}
+	longer := func(t *document.Terms) { t.Revision, t.Duration = 3, 7200 }
+	for _, tt := range []struct {
+		name   string
+		before func(w *localWorld)
+		then   func(*document.Terms)
+		want   code.Code
+	}{
+		{"installed at this revision", func(*localWorld) {}, revision(2), code.InvalidUpdateOrAlreadyInstalled},
+		{"installed at a higher one", func(*localWorld) {}, revision(1), code.InvalidUpdateOrAlreadyInstalled},
+		{"installed at a lower one", func(*localWorld) {}, revision(3), code.OK},
+		{"cancelled", func(w *localWorld) { w.cancel(1<<40+1, document.RequestKey{}) }, revision(3), code.InvalidUpdateOrAlreadyInstalled},
+		{"forgotten", func(w *localWorld) {
+			w.cancel(1<<40+1, document.RequestKey{})
+			w.must(w.state.Forget(1<<40+1, document.RequestKey{}, w.now))
+		}, revision(3), code.InvalidUpdateOrAlreadyInstalled},
+		{"expired, and so is this", func(w *localWorld) { w.now += 3600; w.must(w.state.Mark(), nil) }, revision(3), code.DetachedLicenseExpired},
+		{"expired, and extended", func(w *localWorld) { w.now += 3600; w.must(w.state.Mark(), nil) }, longer, code.OK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newLocalWorld(t)
+			if err := w.install(w.issue(1, 1, revision(2))); err != nil {
+				t.Fatal(err)
+			}
+			then := w.issue(1, 1, tt.then)
+			tt.before(w)
+			err := w.install(then)
+			if tt.want != code.OK {
+				wantCode(t, err, tt.want)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.state.Granting(vendorCode, 16, 8); len(got) != 1 || got[0].License.Terms.Revision != 3 {
+				t.Errorf("installed: %+v", got)
+			}
+		})
+	}
+}
+
+func TestInstallIsNotMadeForAnotherKeyOfTheSameID(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, 1)
+	if err := w.install(l); err != nil {
+		t.Fatal(err)
+	}
+	terms := l.Terms
+	terms.Revision = 2
+	head := document.PoolHead{Key: terms.Key, KeyPublic: publicOf(originKey(2)), Vendor: vendorCode, Counter: 1}
+	wantCode(t, w.install(seal(t, sign(t, privateKey(1), head, feature(8, 5)), originKey(2), terms)), code.InvalidUpdateOrAlreadyInstalled)
+}
+
+func TestFind(t *testing.T) {
+	w := newLocalWorld(t)
+	const base = uint64(1) << 40
+	twin := func(t *document.Terms) { t.License = 1<<41 + 3 } // the short id of license 3
+	for _, l := range []*document.License{
+		w.issue(1, 1), w.issue(1, 2), w.issue(2, 3), w.issue(3, 0, twin),
+		w.issue(4, 5), w.issue(4, 6), w.issue(5, 7), w.issue(5, 8),
+		w.issue(6, 9, func(t *document.Terms) { t.Duration = 60 }), w.issue(6, 10, func(t *document.Terms) { t.Duration = 30 }),
+		w.issue(7, 11), w.issue(7, 12, func(t *document.Terms) { t.Duration = 60 }),
+		w.issue(8, 102), w.issue(8, 13), // short id 102 is key 2's id, too
+	} {
+		if err := w.install(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []uint64{5, 7, 8, 11} {
+		if _, err := w.cancel(base+id, document.RequestKey{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.must(w.state.Forget(base+11, document.RequestKey{}, w.now))
+	w.now += 60
+	find := func(t *testing.T) {
+		for _, tt := range []struct {
+			name       string
+			id         uint64
+			want       uint64 // license found
+			cancelled  bool
+			code       code.Code
+			candidates []uint64
+		}{
+			{"whole id", base + 2, base + 2, false, 0, nil},
+			{"short id", 2, base + 2, false, 0, nil},
+			{"a short id that two have", 3, 0, false, code.InvalidParameter, []uint64{base + 3, 1<<41 + 3}},
+			{"the whole id of one of them", 1<<41 + 3, 1<<41 + 3, false, 0, nil},
+			{"origin with two", originID(1), 0, false, code.InvalidParameter, []uint64{base + 1, base + 2}},
+			{"origin with one live and one cancelled", originID(4), base + 6, false, 0, nil},
+			{"a cancelled one by its own id", 5, base + 5, true, 0, nil},
+			{"origin with two cancelled", originID(5), 0, false, code.InvalidParameter, []uint64{base + 7, base + 8}},
+			{"origin with one", originID(3), 1<<41 + 3, false, 0, nil},
+			{"a short id that is a key's, too", originID(2), 0, false, code.InvalidParameter, []uint64{base + 102, base + 3}},
+			{"an expired one", 9, 0, false, code.DetachedLicenseExpired, nil},
+			{"origin with expired ones", originID(6), 0, false, code.DetachedLicenseExpired, nil},
+			{"a forgotten one", 11, 0, false, code.DetachedLicenseNotFound, nil},
+			{"origin with a forgotten and an expired one", originID(7), 0, false, code.DetachedLicenseExpired, nil},
+			{"unknown", 4711, 0, false, code.DetachedLicenseNotFound, nil},
+			{"whole but unknown", 1<<42 + 2, 0, false, code.DetachedLicenseNotFound, nil},
+			{"zero", 0, 0, false, code.InvalidParameter, nil},
+			{"all ones", 0xFFFFFFFF, 0, false, code.InvalidParameter, nil},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				found, err := w.state.Find(tt.id, document.RequestKey{}, w.now)
+				if tt.code != 0 {
+					r := wantCode(t, err, tt.code)
+					var got []uint64
+					for _, d := range r.Details {
+						got = append(got, d.License)
+					}
+					if d := cmp.Diff(tt.candidates, got); d != "" {
+						t.Errorf("candidates (-want +got):\n%s", d)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.cancelled {
+					if found.Installed != nil || found.Return.Terms().License != tt.want {
+						t.Errorf("found %+v", found)
+					}
+				} else if found.Return != nil || found.Installed.License.Terms.License != tt.want {
+					t.Errorf("found %+v", found)
+				}
+			})
+		}
+	}
+	t.Run("before the expiry is entered", find)
+	w.must(w.state.Mark(), nil)
+	t.Run("after", find)
+}
+
+func TestAmbiguousNamesListAFewCandidates(t *testing.T) {
+	w := newLocalWorld(t)
+	for id := range uint64(maxCandidates + 8) {
+		if err := w.install(w.issue(1, 1+id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := w.state.Find(originID(1), document.RequestKey{}, w.now)
+	r := wantCode(t, err, code.InvalidParameter)
+	if len(r.Details) != maxCandidates || !strings.Contains(r.Message, fmt.Sprint(maxCandidates+8)) {
+		t.Errorf("%d details: %s", len(r.Details), r)
+	}
+}
+
+func TestCancelDecidesAnewInsideTheLedger(t *testing.T) {
+	w := newLocalWorld(t)
+	first := w.issue(1, 1)
+	if err := w.install(first); err != nil {
+		t.Fatal(err)
+	}
+	stale := w.sign(first)
+	early := func() *document.Return {
+		w.now++
+		defer func() { w.now-- }()
+		return w.sign(first)
+	}()
+	_, _, err := w.state.Cancel(early, document.RequestKey{}, w.now)
+	wantCode(t, err, code.InvalidParameter)
+
+	if err := w.install(w.issue(1, 1, func(t *document.Terms) { t.Revision = 2 })); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = w.state.Cancel(stale, document.RequestKey{}, w.now)
+	wantCode(t, err, code.InvalidUpdateOrAlreadyInstalled)
+
+	never := w.sign(w.issue(1, 2))
+	_, _, err = w.state.Cancel(never, document.RequestKey{}, w.now)
+	wantCode(t, err, code.DetachedLicenseNotFound)
+
+	w.now += 3600
+	_, _, err = w.state.Cancel(stale, document.RequestKey{}, w.now)
+	wantCode(t, err, code.DetachedLicenseExpired)
+}
+
+func TestCancelledRecordOutlivesTheLicense(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, 1)
+	if err := w.install(l); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.cancel(1, document.RequestKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.now += 1_000_000
+	w.must(w.state.Mark(), nil)
+	again, err := w.cancel(1, document.RequestKey{})
+	if err != nil || !bytes.Equal(again.Bytes(), r.Bytes()) {
+		t.Fatalf("long after: %v, %v", again, err)
+	}
+	w.must(w.state.Forget(l.Terms.License, document.RequestKey{}, w.now))
+	wantCode(t, w.install(l), code.DetachedLicenseExpired)
+}
+
+func TestCancelledListIsOrderedByTimeThenID(t *testing.T) {
+	w := newLocalWorld(t)
+	for _, id := range []uint64{1, 2, 3, 4} {
+		if err := w.install(w.issue(id, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		wait int64
+		id   uint64
+	}{{0, 3}, {0, 1}, {5, 4}, {5, 2}} {
+		w.now += step.wait
+		if _, err := w.cancel(step.id, document.RequestKey{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []uint64
+	list := w.state.CancelledList()
+	for i := range list.Len() {
+		got = append(got, list.At(i).Return.Terms().License-1<<40)
+	}
+	if want := []uint64{1, 3, 4, 2}; !cmp.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+}
+
+func TestInstalledIsOrderedByShortID(t *testing.T) {
+	w := newLocalWorld(t)
+	for _, id := range []uint64{3, 1<<33 + 1, 2} {
+		if err := w.install(w.issue(1, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := ids(w.state), []uint64{1<<33 + 1, 2, 3}; !cmp.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+}
+
+func TestTheLongestLivingGrantsFirst(t *testing.T) {
+	w := newLocalWorld(t)
+	for id, duration := range map[uint64]int64{1: 60, 2: 180, 3: 120} {
+		if err := w.install(w.issue(id, id, func(t *document.Terms) { t.Duration = duration })); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []uint64
+	for _, in := range w.state.Granting(vendorCode, 16, 8) {
+		got = append(got, in.License.Terms.License-1<<40)
+	}
+	if want := []uint64{2, 3, 1}; !cmp.Equal(got, want) {
+		t.Errorf("granting %v, want %v", got, want)
+	}
+	for _, other := range [][3]uint32{{1, 16, 8}, {vendorCode, 15, 8}, {vendorCode, 16, 9}} {
+		if got := w.state.Granting(other[0], other[1], other[2]); len(got) != 0 {
+			t.Errorf("%v is granted by %v", other, got)
+		}
+	}
+}
+
+func TestThousandsExpireInOneEntry(t *testing.T) {
+	w := newLocalWorld(t)
+	const n = 1000
+	var entries [][]byte
+	for id := range uint64(n) {
+		l := w.issue(1+id%7, 1+id, func(t *document.Terms) { t.Duration = 100 + int64(id%2) })
+		e, err := w.state.Install(l, document.RequestKey{}, w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, e...)
+	}
+	for i, e := range entries { // one batch; judging each is not the point here
+		if err := w.state.Apply(w.position(i), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if due := w.state.Due(w.now + 99); due != nil {
+		t.Errorf("%d entries are due before the first death", len(due))
+	}
+	w.now += 100
+	if due := w.state.Due(w.now); len(due) != 1 {
+		t.Fatalf("%d entries are due", len(due))
+	}
+	w.must(w.state.Mark(), nil)
+	if got := len(ids(w.state)); got != n/2 {
+		t.Errorf("%d are left, want the %d that live a second longer", got, n/2)
+	}
+	w.now++
+	w.must(w.state.Mark(), nil)
+	if got := len(ids(w.state)); got != 0 || w.state.Due(w.now+1_000_000) != nil {
+		t.Errorf("%d are left", got)
+	}
+}
+
+func TestLocalRequestKeys(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, 1)
+	install := asked(1, 1)
+	w.must(w.state.Install(l, install, w.now))
+	if entries, err := w.state.Install(l, install, w.now); len(entries) != 0 || err != nil {
+		t.Errorf("the same request: %d entries, %v", len(entries), err)
+	}
+	_, err := w.state.Install(l, asked(1, 2), w.now)
+	wantCode(t, err, code.InvalidParameter)
+	_, err = w.state.Install(l, asked(9, 1), w.now)
+	wantCode(t, err, code.InvalidUpdateOrAlreadyInstalled)
+
+	cancel := asked(2, 1)
+	r, err := w.cancel(originID(1), cancel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.state.Install(l, install, w.now)
+	wantCode(t, err, code.InvalidUpdateOrAlreadyInstalled)
+
+	// Another one from the same origin: the old request still means the old one.
+	if err := w.install(w.issue(1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.cancel(originID(1), cancel)
+	if err != nil || !bytes.Equal(again.Bytes(), r.Bytes()) {
+		t.Errorf("the same cancelling again: %v, %v", again, err)
+	}
+	_, existing, err := w.state.Cancel(w.sign(w.issue(1, 2)), cancel, w.now)
+	if err != nil || existing == nil || !bytes.Equal(existing.Bytes(), r.Bytes()) {
+		t.Errorf("the same cancelling, signed for another license: %v, %v", existing, err)
+	}
+	_, err = w.state.Find(1, asked(2, 2), w.now)
+	wantCode(t, err, code.InvalidParameter)
+	_, _, err = w.state.Cancel(r, asked(2, 2), w.now)
+	wantCode(t, err, code.InvalidParameter)
+
+	forget := asked(3, 1)
+	w.must(w.state.Forget(l.Terms.License, forget, w.now))
+	if entries, err := w.state.Forget(l.Terms.License, forget, w.now); len(entries) != 0 || err != nil {
+		t.Errorf("forgetting again: %d entries, %v", len(entries), err)
+	}
+	_, err = w.state.Forget(l.Terms.License, asked(3, 2), w.now)
+	wantCode(t, err, code.InvalidParameter)
+	_, err = w.cancel(originID(1), cancel)
+	wantCode(t, err, code.DetachedLicenseNotFound)
+
+	w.now = l.Terms.Death - 1
+	_, err = w.state.Install(l, asked(1, 2), w.now)
+	wantCode(t, err, code.InvalidParameter)
+	w.now++
+	w.must(w.state.Mark(), nil)
+	if n := w.state.requests.Len(); n != 0 {
+		t.Errorf("%d request keys are known after the license's death", n)
+	}
+	_, err = w.state.Install(l, asked(1, 2), w.now)
+	wantCode(t, err, code.DetachedLicenseExpired)
+}
+
+func TestMarksTellAGoodEnd(t *testing.T) {
+	w := newLocalWorld(t)
+	if _, known := w.state.ClosedGrants(); known || w.state.LastMark() != start {
+		t.Error("a new manager was closed")
+	}
+	w.now += 60
+	w.must(w.state.Close(w.now+30), nil)
+	if until, known := w.state.ClosedGrants(); !known || until != w.now+30 || w.state.LastMark() != w.now {
+		t.Errorf("closed with grants until %d (%v) at %d", until-w.now, known, w.state.LastMark())
+	}
+	w.now += 60
+	w.must(w.state.Mark(), nil)
+	if _, known := w.state.ClosedGrants(); known || w.state.LastMark() != w.now {
+		t.Error("it still counts as closed after another entry")
+	}
+	w.must(w.state.Close(-5), nil)
+	if until, known := w.state.ClosedGrants(); !known || until != 0 {
+		t.Errorf("closed with grants until %d (%v)", until, known)
+	}
+}
+
+func TestNothingHappensBeforeTheFirstStart(t *testing.T) {
+	w := newLocalWorld(t)
+	l, none := w.issue(1, 1), document.RequestKey{}
+	empty := NewLocal(trustOne)
+	_, err := empty.Install(l, none, w.now)
+	wantCode(t, err, code.InternalError)
+	_, _, err = empty.Cancel(w.sign(l), none, w.now)
+	wantCode(t, err, code.InternalError)
+	_, err = empty.RemoveComputer(7, none, w.now)
+	wantCode(t, err, code.InternalError)
+	if err := empty.Apply(w.position(0), empty.Mark()[0]); err == nil {
+		t.Error("a mark was the first entry")
+	}
+	if _, err := w.state.Start(testIdentity(t, 9)); err == nil {
+		t.Error("a manager started twice")
+	}
+	if err := w.state.Clone().Apply(w.position(0), testIdentity(t, 9).entry()); err == nil {
+		t.Error("a second identity was entered")
+	}
+	if empty.Check() != nil || empty.Due(w.now) != nil || empty.Horizon() != 0 || empty.Identity() != nil {
+		t.Error("an empty manager is not empty")
+	}
+}
+
+func TestIdentityComesBackFromItsEntry(t *testing.T) {
+	made, w := testIdentity(t, 1), newLocalWorld(t)
+	kept := w.state.Identity()
+	if kept.ID != made.ID || !bytes.Equal(kept.Public(), made.Public()) || !bytes.Equal(kept.Seal.Public(), made.Seal.Public()) {
+		t.Error("another identity came back")
+	}
+	if kept.ID < 1<<32 || kept.ID >= 1<<53 {
+		t.Errorf("id %d", kept.ID)
+	}
+	sig, err := document.DomainReturn.Sign(kept.Sign, []byte("x"))
+	if err != nil || !document.DomainReturn.Verify(made.Public(), []byte("x"), sig) {
+		t.Errorf("its signature does not verify: %v", err)
+	}
+	for _, random := range []string{"", "short", strings.Repeat("\x00", 10_000), strings.Repeat("\xff", 72)} {
+		if _, err := NewIdentity(strings.NewReader(random)); err == nil {
+			t.Errorf("an identity of %d bytes %.4q", len(random), random)
+		}
+	}
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	w := newLocalWorld(t)
+	id := w.state.Identity()
+	kind, body, err := document.ParseEntry(id.entry())
+	if err != nil || kind != entryStarted {
+		t.Fatal(err)
+	}
+	b, err := parseLocalBody[started]("start entry", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var secrets []string
+	for _, s := range [][]byte{b.Sign[:], b.Seal[:], ed25519.NewKeyFromSeed(b.Sign[:])[:8]} {
+		secrets = append(secrets, string(s[:8]), hex.EncodeToString(s[:8]), fmt.Sprint(s[:8])[1:], strings.ToUpper(hex.EncodeToString(s[:8])),
+			strings.TrimSuffix(fmt.Sprintf("%#v", s[:8])[len("[]byte{"):], "}"))
+	}
+	holder := struct {
+		id    Identity
+		state *Local
+	}{*id, w.state}
+	for _, v := range []any{id, *id, id.Sign, id.Seal, w.state, holder, &holder, []any{id, id.Sign, id.Seal}} {
+		var shown []string
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d"} {
+			shown = append(shown, fmt.Sprintf(verb, v))
+		}
+		j, _ := json.Marshal(v)
+		for _, s := range append(shown, string(j)) {
+			for _, secret := range secrets {
+				if strings.Contains(s, secret) {
+					t.Errorf("%T shows a secret: %s", v, s)
+				}
+			}
+		}
+	}
+	broken := bytes.Clone(id.entry())
+	broken[len(broken)-1] ^= 1
+	broken[3] ^= 1
+	if err := NewLocal(trustOne).Apply(w.position(0), broken); err == nil || strings.Contains(err.Error(), secrets[0]) {
+		t.Errorf("a broken entry: %v", err)
+	}
+}
+
+func TestAPublishedLocalNeverChanges(t *testing.T) {
+	w := newLocalWorld(t)
+	for id := range uint64(50) {
+		if err := w.install(w.issue(1, 1+id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := w.state
+	want := ids(before)
+	done := make(chan error)
+	for range 4 {
+		go func() {
+			for range 50 {
+				if got := ids(before); !cmp.Equal(got, want) {
+					done <- errors.New("a published state changed")
+					return
+				}
+				before.Clone()
+				before.Find(originID(1), document.RequestKey{}, start)
+				before.Granting(vendorCode, 16, 8)
+			}
+			done <- nil
+		}()
+	}
+	for id := range uint64(50) {
+		if _, err := w.cancel(1+id, document.RequestKey{}); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if len(ids(w.state)) != 0 || len(ids(before)) != 50 {
+		t.Error("the clones are not independent")
+	}
+}
