@@ -29,8 +29,15 @@ type world struct {
 	head   document.Hash
 	ids    uint64
 	proofs map[uint64]document.Proof // by license
+	log    []logged                  // every entry so far
 	vendor ed25519.PrivateKey
 	key    ed25519.PrivateKey
+}
+
+// logged is an entry with its position.
+type logged struct {
+	at    ledger.Position
+	entry []byte
 }
 
 const (
@@ -149,6 +156,9 @@ func (w *world) commit(entries [][]byte) {
 		if err := next.Apply(at, e); err != nil {
 			w.t.Fatalf("applying an entry of our own: %v", err)
 		}
+	}
+	for i, e := range entries {
+		w.log = append(w.log, logged{ledger.Position{Seq: w.seq, Index: i, Time: w.now, Rules: 1}, e})
 	}
 	w.pool = next
 	tree := document.NewTree(entries)
