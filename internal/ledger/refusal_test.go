@@ -151,6 +151,9 @@ func pairs(t *testing.T, s storage.Store) (all []storage.Pair) {
 func TestEveryBit(t *testing.T) {
 	_, s, k := three(t)
 	for _, p := range pairs(t, s) {
+		if p.Key == ledger.BatchKey("test/1", 1) || p.Key == ledger.SignatureKey("test/1", 1) {
+			continue // as the second's
+		}
 		for bit := range 8 * len(p.Value) {
 			value := append([]byte(nil), p.Value...)
 			value[bit/8] ^= 1 << (bit % 8)
