@@ -1,0 +1,145 @@
+package licensing
+
+import (
+	"context"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// CancelRequest asks to give a detached license back.
+type CancelRequest struct {
+	// Offline true answers with a file to carry to the origin. False hands it
+	// over directly and needs a manager elsewhere that has the key.
+	Offline bool
+	// License names the license installed here: by its id, its short id, or
+	// its origin's key id where only one came from there.
+	License uint64
+}
+
+// Cancelled is a return just made.
+type Cancelled struct {
+	LicenseID uint64
+	Return    Buffer // for the origin's Install
+}
+
+// CancelDetach ends a license installed here and gives its return. From then on
+// the license never works here again, whether or not the return arrives. Asked
+// again, it gives the same return until the record is forgotten. It fails with
+// DetachedLicenseNotFound, DetachedLicenseExpired, or InvalidParameter where
+// the request names several licenses (Details lists them).
+func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
+	const op = "cancel detach"
+	done, err := m.change(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	request, err := opts.request(op, struct {
+		Offline bool   `cbor:"1,keyasint"`
+		License uint64 `cbor:"2,keyasint"`
+	}{req.Offline, req.License})
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	if !req.Offline {
+		return nil, refuse(op, ServerNotFound, "no remote manager is known here")
+	}
+	ret, err := m.cancel(ctx, req.License, request)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return &Cancelled{LicenseID: ret.Terms().License, Return: wrapReturn(ret)}, nil
+}
+
+// cancel ends an installed license: no grant from here on, then the return,
+// then the entry that makes it final.
+func (m *Manager) cancel(ctx context.Context, name uint64, request document.RequestKey) (*document.Return, error) {
+	state, now := m.local.Read()
+	found, err := state.Find(name, request, now.Unix)
+	if err != nil {
+		return nil, err
+	}
+	if found.Return != nil {
+		return found.Return, nil
+	}
+	until, done := m.grants.leave(found.Installed, now.Unix)
+	defer done()
+	ret, err := document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
+	if err != nil {
+		return nil, err
+	}
+	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		entries, existing, err := s.Cancel(ret, request, now.Unix)
+		if existing != nil {
+			ret = existing
+		}
+		return entries, err
+	})
+	return ret, err
+}
+
+func wrapReturn(r *document.Return) Buffer {
+	t := r.Terms()
+	return document.Wrap(document.KindReturn, t.Key, t.Recipient.ID, r.Bytes())
+}
+
+// CancelledLicense is the record of a license that was given back here.
+type CancelledLicense struct {
+	ID     uint64 // of the detached license
+	Origin uint64 // the key it came from
+}
+
+// ListCancelled lists the licenses that were given back on this computer and
+// whose returns can still be downloaded, by time of cancelling, then id.
+func (m *Manager) ListCancelled(ctx context.Context, page Page) (*List[CancelledLicense], error) {
+	const op = "list cancelled"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	state, _ := m.local.Read()
+	return listOf(op, page, state.CancelledList(), func(r *detach.CancelledRecord) CancelledLicense {
+		t := r.Return.Terms()
+		return CancelledLicense{ID: t.License, Origin: t.Key}
+	})
+}
+
+// DownloadCancelled gives the return of a cancelled license again. It fails
+// with NoResultsFound.
+func (m *Manager) DownloadCancelled(ctx context.Context, licenseID uint64) (Buffer, error) {
+	const op = "download cancelled"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	state, _ := m.local.Read()
+	record, ok := state.Cancelled(licenseID)
+	if !ok {
+		return nil, refuse(op, NoResultsFound, "no cancelled license has the id %d", licenseID)
+	}
+	return wrapReturn(record.Return), nil
+}
+
+// ForgetCancelled deletes the record of a cancelled license and with it the
+// return. The license stays given back: it can never be installed here again.
+// It fails with NoResultsFound.
+func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) error {
+	const op = "forget cancelled"
+	done, err := m.change(op)
+	if err != nil {
+		return err
+	}
+	defer done()
+	request, err := opts.request(op, licenseID)
+	if err != nil {
+		return fail(op, err)
+	}
+	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		return s.Forget(licenseID, request, now.Unix)
+	})
+	return fail(op, err)
+}

@@ -1,0 +1,216 @@
+package licensing
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// Buffer is a file that people carry: a vendor's pool license, a detached
+// license, a return or a fingerprint. Its text form is base64.
+type Buffer = detach.Buffer
+
+// Selector names features of a key: one by product and feature number, or with
+// Whole every detachable one of a product.
+type Selector = detach.Selector
+
+// DetachRequest asks for seats of a pool.
+type DetachRequest struct {
+	// Offline true answers with a file to carry. False installs the license
+	// on this computer and needs a manager elsewhere that has the key.
+	Offline bool
+	// Recipient is the computer that will use the seats (lmsId).
+	Recipient uint64
+	// Key is the key whose pool the seats come from (dongleId).
+	Key uint64
+	// Duration is how long the seats stay away: whole seconds, 1 to 2^31-1.
+	Duration time.Duration
+	// Seats are taken from every named feature: 1 to 65535. Zero: one.
+	Seats int
+	// Features that are wanted; all of them leave, or none.
+	Features []Selector
+}
+
+// Detached is a detached license just made.
+type Detached struct {
+	LicenseID uint64
+	Ends      time.Time // its death time
+	License   Buffer    // sealed to the recipient
+}
+
+// ChangeOptions are what any change may be given.
+type ChangeOptions struct {
+	// RequestKey makes a change safe to ask for again: the same key with the
+	// same request gives the same answer. It is kept until the license's death
+	// time. Empty: none.
+	RequestKey string
+}
+
+// MaxRequestKey is the longest request key in bytes.
+const MaxRequestKey = 255
+
+// Detach takes seats out of a pool for a known computer, all or nothing. It
+// fails with InvalidParameter, NoResultsFound (recipient), DongleNotFound,
+// NoService (key pulled out), RTCError, or with one of the features' own codes
+// and Details: FeatureNotFound, FeatureExpired, CanNotDetachSomeFeatures,
+// CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden.
+func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (*Detached, error) {
+	const op = "detach"
+	done, err := m.change(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	request, err := req.request(opts)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	if !req.Offline {
+		return nil, m.online(op, req.Recipient)
+	}
+	if request.Recipient, err = m.recipient(req.Recipient); err != nil {
+		return nil, fail(op, err)
+	}
+	s, err := m.slot(ctx, req.Key)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	pool, err := s.changeable()
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	var out detach.Detached
+	receipt, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		if now.Err != nil {
+			return nil, now.Err
+		}
+		var err error
+		out, err = p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
+		if err != nil || out.Entry == nil {
+			return nil, err
+		}
+		return [][]byte{out.Entry}, nil
+	})
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	record := out.Existing
+	var proof document.Proof
+	if record != nil {
+		proof, err = pool.Proof(ctx, record.Seq, int(record.Index))
+	} else {
+		proof, record = receipt.Proof(0), receipt.State.License(out.Terms.License)
+	}
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	buffer, err := m.seal(record, proof)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return &Detached{LicenseID: out.Terms.License, Ends: time.Unix(out.Terms.Death, 0), License: buffer}, nil
+}
+
+// request checks what needs no pool and gives the rules' form of r.
+func (r DetachRequest) request(opts *ChangeOptions) (detach.DetachRequest, error) {
+	seconds := int64(r.Duration / time.Second)
+	switch {
+	case r.Duration%time.Second != 0:
+		return detach.DetachRequest{}, invalid("duration", "%v is not whole seconds", r.Duration)
+	case r.Seats < 0 || r.Seats > 65535:
+		return detach.DetachRequest{}, invalid("seats", "%d, want 1 to 65535", r.Seats)
+	}
+	out := detach.DetachRequest{Features: r.Features, Seats: uint32(max(1, r.Seats)), Duration: seconds}
+	var err error
+	out.Request, err = opts.request("detach", struct {
+		Offline   bool       `cbor:"1,keyasint"`
+		Recipient uint64     `cbor:"2,keyasint"`
+		Key       uint64     `cbor:"3,keyasint"`
+		Duration  int64      `cbor:"4,keyasint"`
+		Seats     uint32     `cbor:"5,keyasint"`
+		Features  []Selector `cbor:"6,keyasint"`
+	}{r.Offline, r.Recipient, r.Key, seconds, out.Seats, r.Features})
+	return out, err
+}
+
+// request hashes a request under the caller's key.
+func (o *ChangeOptions) request(op string, content any) (document.RequestKey, error) {
+	if o == nil || o.RequestKey == "" {
+		return document.RequestKey{}, nil
+	}
+	if len(o.RequestKey) > MaxRequestKey {
+		return document.RequestKey{}, invalid("request key", "%d bytes, at most %d are allowed", len(o.RequestKey), MaxRequestKey)
+	}
+	return document.RequestKey{
+		Key:     sha256.Sum256([]byte("sojourn/request-key/1\x00" + o.RequestKey)),
+		Request: sha256.Sum256(append([]byte("sojourn/request/1\x00"+op+"\x00"), document.Encode(content)...)),
+	}, nil
+}
+
+func invalid(field, format string, args ...any) error {
+	return &detach.Refusal{Code: InvalidParameter, Message: field + ": " + fmt.Sprintf(format, args...)}
+}
+
+// online answers for the online mode, which needs a manager elsewhere.
+func (m *Manager) online(op string, recipient uint64) error {
+	if recipient != m.self.id() {
+		return refuse(op, OperationIsNotAllowed, "online, a seat can only be detached to this computer, lmsId %d", m.self.id())
+	}
+	return refuse(op, ServerNotFound, "no remote manager is known here")
+}
+
+// newLicenseID gives a random candidate for a license id.
+func newLicenseID() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.BigEndian.Uint64(b[:]) >> 11
+}
+
+// seal builds a license from its proof and seals it to its recipient.
+func (m *Manager) seal(r *detach.Record, proof document.Proof) (Buffer, error) {
+	license, err := document.NewLicense(r.Pool(), proof)
+	if err != nil {
+		return nil, err
+	}
+	t := license.Terms
+	return m.sealer.Seal(document.KindLicense, t.Key, t.Recipient.ID, t.Recipient.Seal, license.Bytes())
+}
+
+// DownloadDetached gives the file of a live detached license again, as often as
+// it is asked for. It fails with DetachedLicenseNotFound.
+func (m *Manager) DownloadDetached(ctx context.Context, licenseID uint64) (Buffer, error) {
+	const op = "download detached"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	for _, s := range m.rack.all() {
+		pool, _ := s.served()
+		if pool == nil {
+			continue
+		}
+		state, _ := pool.Read()
+		record := state.License(licenseID)
+		if record == nil {
+			continue
+		}
+		proof, err := pool.Proof(ctx, record.Seq, int(record.Index))
+		if err != nil {
+			return nil, fail(op, err)
+		}
+		buffer, err := m.seal(record, proof)
+		if err != nil {
+			return nil, fail(op, err)
+		}
+		return buffer, nil
+	}
+	return nil, refuse(op, DetachedLicenseNotFound, "no live detached license has the id %d", licenseID)
+}

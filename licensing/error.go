@@ -1,0 +1,141 @@
+package licensing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/code"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// Sentinels that an [Error] wraps beside its code. Except for ErrUnknown they
+// mean that this manager changes and grants nothing until an operator has acted.
+var (
+	// ErrUnknown: the change may or may not have happened. Ask again with the
+	// same request key; if the error stays, close and open the manager.
+	ErrUnknown = storage.ErrUnknown
+	// ErrRolledBack: the store is older than its anchor; yesterday's store was put back.
+	ErrRolledBack = ledger.ErrRolledBack
+	// ErrForked: store and anchor tell different stories; another manager used the key.
+	ErrForked = ledger.ErrForked
+	// ErrAnchorLost: the anchor is older than the store, or another one.
+	ErrAnchorLost = ledger.ErrAnchorLost
+	// ErrDamaged: the store's content does not add up; Verify names the place.
+	ErrDamaged = ledger.ErrDamaged
+	// ErrClosed: the manager was closed.
+	ErrClosed = errors.New("manager is closed")
+)
+
+// Error is what every operation of a [Manager] fails with. It wraps its Code
+// and its cause.
+type Error struct {
+	Op      string   // the operation, such as "detach"
+	Code    Code     // never OK
+	Message string   // what happened
+	Advice  string   // what to do about it
+	Details []Detail // for a detach: each feature that stands in the way
+	Err     error    // the cause, or nil; may name files and hosts
+}
+
+// Detail says why one feature stands in the way of a detach.
+type Detail = detach.Detail
+
+func (e *Error) Error() string { return e.Op + ": " + e.Message }
+
+// Unwrap gives the code and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Code}
+	}
+	return []error{e.Code, e.Err}
+}
+
+// refuse makes the error of an operation from a code and words.
+func refuse(op string, c Code, format string, args ...any) *Error {
+	return &Error{Op: op, Code: c, Message: fmt.Sprintf(format, args...), Advice: advice[c]}
+}
+
+// fail makes the error of an operation from whatever a lower floor answered.
+// It is the one place where causes become codes.
+func fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return err
+	}
+	e := &Error{Op: op, Err: err}
+	var refusal *detach.Refusal
+	var doc *document.Error
+	switch {
+	case errors.As(err, &refusal):
+		e.Code, e.Message, e.Details, e.Err = refusal.Code, refusal.Message, refusal.Details, nil
+	case errors.As(err, &doc):
+		e.Code, e.Message = detach.CodeOf(err), doc.Error()
+	case errors.Is(err, ledger.ErrRolledBack), errors.Is(err, ledger.ErrForked),
+		errors.Is(err, ledger.ErrAnchorLost), errors.Is(err, ledger.ErrDamaged):
+		e.Code, e.Message = StorageCorrupted, err.Error()
+	case errors.Is(err, storage.ErrUnknown):
+		e.Code, e.Message = GetResponseFailed, "it is not known whether this happened"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		e.Code, e.Message = RequestFailed, "given up before it was done; nothing happened"
+	case errors.Is(err, ledger.ErrClock):
+		e.Code, e.Message = RTCError, err.Error()
+	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrClosed):
+		e.Code, e.Message = StorageCorrupted, "the store refuses changes: "+err.Error()
+	case errors.Is(err, ledger.ErrClosed):
+		e.Code, e.Message, e.Err = NoService, ErrClosed.Error(), ErrClosed
+	default:
+		e.Code, e.Message = codeOf(err), err.Error()
+	}
+	e.Advice = advice[e.Code]
+	return e
+}
+
+// codeOf finds the code that an error of the key or of a document carries.
+func codeOf(err error) Code {
+	var key *transport.Error
+	var c code.Code
+	switch {
+	case errors.As(err, &c):
+		return c
+	case errors.As(err, &key), errors.Is(err, transport.ErrNoKey):
+		return NoService
+	}
+	return InternalError
+}
+
+// advice says for each code that a Manager answers what to do about it.
+var advice = map[Code]string{
+	FeatureNotFound:                 "List the features of the key and name one of them.",
+	FeatureResourceExhaust:          "Ask for fewer seats, or wait until seats come home; the list of detached licenses says when.",
+	GetResponseFailed:               "Ask again with the same request key: you get the first answer if it happened.",
+	ServerNotFound:                  "No license manager elsewhere is known here. Use the offline mode and carry the file.",
+	InvalidParameter:                "Correct the named field and ask again.",
+	InternalError:                   "Please report this with the program's log.",
+	NoLicenseAvailable:              "Detach a license for this computer and install it here.",
+	FeatureExpired:                  "Ask the vendor for an update of the key.",
+	FeatureInactive:                 "Wait until the feature's validity begins.",
+	NoService:                       "Plug the key in and ask again.",
+	DongleNotFound:                  "List the keys and name one of them.",
+	NoResultsFound:                  "List what is there and name one of it.",
+	InvalidDigest:                   "Ask for the file again; it was altered, or made by somebody this program does not trust.",
+	StorageCorrupted:                "Run Verify; bring the newest state of the store back, with its anchor where it was.",
+	StorageIDMismatch:               "Plug in the key that the file is for, or install it where that key is.",
+	InvalidUpdateOrAlreadyInstalled: "Nothing needs to be done: the file was used before.",
+	HardwareIDMismatch:              "Install the file on the computer it was made for.",
+	CanNotDetachSomeFeatures:        "Leave out the named features.",
+	CancelPreviousDetachRequired:    "Give the named license back first.",
+	DetachedLicenseExpired:          "The seats are back in the pool; detach again.",
+	DetachedLicenseNotFound:         "List the licenses and name one of them.",
+	DetachForbidden:                 "Ask for less, or ask the administrator of the pool.",
+	OperationIsNotAllowed:           "This cannot be done to this entry.",
+	RTCError:                        "Set this computer's clock right.",
+	RequestFailed:                   "Ask again with more time.",
+}

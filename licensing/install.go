@@ -1,0 +1,174 @@
+package licensing
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// Install takes a carried file and tells by its content what to do with it: a
+// vendor's pool license goes into its key, a detached license is installed on
+// its recipient, a return frees the seats at its origin. It fails with
+// InvalidParameter (not one of our files), StorageIDMismatch (its key is not
+// here), HardwareIDMismatch (for another computer), InvalidDigest (does not
+// open or verify; the message names the link of the chain that failed),
+// DetachedLicenseExpired, or InvalidUpdateOrAlreadyInstalled.
+func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions) error {
+	const op = "install"
+	done, err := m.change(op)
+	if err != nil {
+		return err
+	}
+	defer done()
+	request, err := opts.request(op, []byte(file))
+	if err != nil {
+		return fail(op, err)
+	}
+	envelope, err := document.Unwrap(file)
+	if err != nil {
+		return fail(op, err)
+	}
+	switch envelope.Kind {
+	case document.KindPool:
+		err = m.installPool(ctx, envelope)
+	case document.KindLicense:
+		err = m.installLicense(ctx, envelope, request)
+	case document.KindReturn:
+		err = m.installReturn(ctx, envelope)
+	default:
+		err = invalid("license", "the file is a %v and cannot be installed; add it to the known computers", envelope.Kind)
+	}
+	return fail(op, err)
+}
+
+// vendor gives the public key of a trusted vendor, or nil.
+func (m *Manager) vendor(publicCode uint32) ed25519.PublicKey { return m.opts.Vendors[publicCode] }
+
+// trusted gives the key of a vendor, or an error that says it is not trusted.
+func (m *Manager) trusted(name string, publicCode uint32) (ed25519.PublicKey, error) {
+	if key := m.vendor(publicCode); key != nil {
+		return key, nil
+	}
+	return nil, &document.Error{
+		Document: name, Link: document.LinkVendor,
+		Reason: fmt.Sprintf("vendor %s (%d) is not trusted here", PublicCodeText(publicCode), publicCode),
+	}
+}
+
+// trustedPool parses a pool license and verifies it up to its vendor.
+func (m *Manager) trustedPool(raw []byte) (*document.Pool, error) {
+	pool, err := document.ParsePool(raw)
+	if err != nil {
+		return nil, err
+	}
+	vendor, err := m.trusted("pool license", pool.Head.Vendor)
+	if err != nil {
+		return nil, err
+	}
+	return pool, pool.Verify(vendor)
+}
+
+func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
+	license, err := m.trustedPool(e.Body)
+	if err != nil {
+		return err
+	}
+	s, err := m.slot(ctx, license.Head.Key)
+	if err != nil {
+		return elsewhere(err, "pool license", license.Head.Key)
+	}
+	pool, err := s.served()
+	if pool != nil {
+		state, _ := pool.Read()
+		err = pool.Refusal()
+		if err == nil && state.Counter() >= license.Head.Counter {
+			return &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf(
+				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) }); err != nil {
+		return err
+	}
+	if pool == nil {
+		return s.reload(ctx, m)
+	}
+	return s.update(ctx, license)
+}
+
+// elsewhere turns "no such key" into the answer for a file whose key is not here.
+func elsewhere(err error, what string, key uint64) error {
+	if errors.Is(err, DongleNotFound) {
+		return &detach.Refusal{Code: StorageIDMismatch, Message: fmt.Sprintf("%s: it is for key %d, which is not here", what, key)}
+	}
+	return err
+}
+
+func (m *Manager) installLicense(ctx context.Context, e *document.Envelope, request document.RequestKey) error {
+	if e.Recipient != m.self.id() {
+		return &detach.Refusal{Code: HardwareIDMismatch, Message: fmt.Sprintf(
+			"license: it is for the computer with lmsId %d, this one has %d", e.Recipient, m.self.id())}
+	}
+	body, err := e.OpenSealed(m.self.identity.Seal)
+	if err != nil {
+		return err
+	}
+	license, err := document.ParseLicense(body)
+	if err != nil {
+		return err
+	}
+	vendor, err := m.trusted("license", license.Head.Vendor)
+	if err != nil {
+		return err
+	}
+	if err := license.Verify(vendor); err != nil {
+		return err
+	}
+	if e.Origin != license.Terms.Key {
+		return &document.Error{Document: "license", Link: document.LinkEnvelope, Reason: "its outside names another origin than its content"}
+	}
+	if err := m.self.matches(license); err != nil {
+		return err
+	}
+	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		return s.Install(license, request, now.Unix)
+	})
+	return err
+}
+
+// matches checks a license's hardware binding against this computer.
+func (s *self) matches(l *document.License) error {
+	return fingerprint.Match(l.Head.Binding, l.Terms.Recipient.Components, s.components)
+}
+
+func (m *Manager) installReturn(ctx context.Context, e *document.Envelope) error {
+	ret, err := document.ParseReturn(e.Body)
+	if err != nil {
+		return err
+	}
+	key := ret.Terms().Key
+	s, err := m.slot(ctx, key)
+	if err != nil {
+		return elsewhere(err, "return", key)
+	}
+	if err := ret.Verify(s.public); err != nil {
+		return err
+	}
+	pool, err := s.changeable()
+	if err != nil {
+		return err
+	}
+	_, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		return p.Return(ret, now.Unix)
+	})
+	return err
+}

@@ -1,0 +1,140 @@
+package licensing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/fold"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// Model is the kind of a key (dongleModel).
+type Model uint8
+
+// The models of keys.
+const (
+	ModelUnknown  Model = 0
+	ModelDL       Model = 1 // software key: an installed license
+	ModelSign     Model = 2
+	ModelTime     Model = 3 // has a clock
+	ModelCode     Model = 4
+	ModelCodeTime Model = 5
+)
+
+// Key is a key this manager works with, or a license installed here, which
+// shows as a software key.
+type Key struct {
+	ID           uint64 // dongleId
+	Model        Model
+	Vendor       uint32    // publicCode
+	Products     int       // how many it holds
+	Firmware     string    // of a hardware key
+	Manufactured time.Time // of a hardware key; zero: not known
+	Installed    time.Time // of a software key
+	Expired      bool
+	Inaccessible bool   // pulled out
+	Problem      string // why its pool changes nothing now, "" where it does
+}
+
+// Keys looks for keys on all buses and lists them, and the licenses installed
+// here, by key id. Filter.Product and Filter.Feature do not apply.
+func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
+	const op = "list keys"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	m.rack.scan(ctx, m)
+	var keys []Key
+	for _, s := range m.rack.all() {
+		keys = append(keys, s.describe())
+	}
+	state, now := m.local.Read()
+	for in := range state.AllInstalled() {
+		t := in.License.Terms
+		keys = append(keys, Key{
+			ID: uint64(document.ShortID(t.License)), Model: ModelDL, Vendor: t.Vendor,
+			Products: products(in.License.Features), Installed: time.Unix(in.At, 0), Expired: t.Death <= now.Unix,
+		})
+	}
+	query := fold.NewQuery(filter.Search)
+	keys = slices.DeleteFunc(keys, func(k Key) bool {
+		return filter.Key != nil && *filter.Key != k.ID ||
+			!query.In(decimal(k.ID), decimal(k.Vendor), PublicCodeText(k.Vendor))
+	})
+	slices.SortStableFunc(keys, func(a, b Key) int { return cmp.Compare(a.ID, b.ID) })
+	return listOf(op, filter.Page, sliceSequence[Key](keys), func(k Key) Key { return k })
+}
+
+// describe shows the key in a slot.
+func (s *slot) describe() Key {
+	k := Key{
+		ID: s.info.ID, Model: Model(s.info.Model), Vendor: s.info.Vendor,
+		Firmware: s.info.Firmware, Manufactured: s.info.Manufactured, Inaccessible: !s.accessible(),
+	}
+	pool, err := s.served()
+	if pool != nil {
+		state, _ := pool.Read()
+		k.Products = products(vendorsFeatures(state))
+		if err == nil {
+			err = pool.Refusal()
+		}
+	}
+	if err != nil {
+		k.Problem = err.Error()
+	}
+	return k
+}
+
+// vendorsFeatures are the features of a pool as the vendor signed them.
+func vendorsFeatures(p *detach.Pool) (out []document.Feature) {
+	for _, f := range p.Features(detach.Filter{}) {
+		out = append(out, f.Feature)
+	}
+	return out
+}
+
+// products counts the products that features, in their order, belong to.
+func products(features []document.Feature) (n int) {
+	for i, f := range features {
+		if i == 0 || f.ProductNumber != features[i-1].ProductNumber || f.Modification != features[i-1].Modification {
+			n++
+		}
+	}
+	return n
+}
+
+// slot finds the key with that id, looking for it on the buses when it is not
+// known or was away. It fails with DongleNotFound or NoService.
+func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
+	s := m.rack.find(id)
+	if s == nil || !s.accessible() {
+		m.rack.scan(ctx, m)
+		s = m.rack.find(id)
+	}
+	switch {
+	case s == nil:
+		return nil, &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here", id)}
+	case !s.accessible():
+		return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is pulled out", id)}
+	}
+	return s, nil
+}
+
+// changeable gives the ledger of the key's pool, or why it changes nothing now.
+func (s *slot) changeable() (*ledger.Ledger[*detach.Pool], error) {
+	pool, err := s.served()
+	switch {
+	case err != nil:
+		return nil, err
+	case pool == nil:
+		return nil, &detach.Refusal{Code: FeatureNotFound, Message: fmt.Sprintf("key %d holds no pool license yet", s.info.ID)}
+	}
+	return pool, pool.Refusal()
+}

@@ -1,0 +1,333 @@
+package licensing
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/fold"
+)
+
+// Page selects a part of a list. The zero Page is the whole list.
+type Page struct {
+	Number int // from 1; zero: 1
+	Limit  int // entries on a page; zero: all
+}
+
+// Filter selects entries of a list; all given conditions must hold. Search is a
+// substring, letter case apart, over numbers, names, the vendor and the host
+// name. The others are exact.
+type Filter struct {
+	Search  string
+	Key     *uint64 // dongleId; of a detached license its origin's
+	Product *uint32
+	Feature *uint32
+	Page    Page
+}
+
+// List is a list's total and the entries that were asked for. The entries are
+// made while they are read, from the state of when the list was made.
+type List[T any] struct {
+	Total int // before paging
+	items iter.Seq[T]
+}
+
+// All gives the entries in their order.
+func (l *List[T]) All() iter.Seq[T] { return l.items }
+
+// sequence is an ordered collection that never changes.
+type sequence[R any] interface {
+	Len() int
+	At(i int) R
+}
+
+// window gives the range of the page in a list of n entries.
+func (p Page) window(n int) (from, to int, err error) {
+	switch {
+	case p.Number < 0:
+		return 0, 0, invalid("page", "%d, want 1 or more", p.Number)
+	case p.Limit < 0:
+		return 0, 0, invalid("limit", "%d, want 0 or more", p.Limit)
+	case p.Limit == 0 && p.Number <= 1:
+		return 0, n, nil
+	case p.Limit == 0 || p.Number-1 > n/p.Limit:
+		return n, n, nil
+	}
+	from = max(0, p.Number-1) * p.Limit
+	return min(from, n), min(from+p.Limit, n), nil
+}
+
+// listOf makes a list of a page of records.
+func listOf[R, T any](op string, page Page, records sequence[R], show func(R) T) (*List[T], error) {
+	from, to, err := page.window(records.Len())
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return &List[T]{Total: records.Len(), items: func(yield func(T) bool) {
+		for i := from; i < to; i++ {
+			if !yield(show(records.At(i))) {
+				return
+			}
+		}
+	}}, nil
+}
+
+type sliceSequence[R any] []R
+
+func (s sliceSequence[R]) Len() int   { return len(s) }
+func (s sliceSequence[R]) At(i int) R { return s[i] }
+
+// Feature is one feature of a key, of an installed license (a software key), or
+// the copy inside a detached license.
+type Feature struct {
+	Key             uint64 // dongleId; 0 inside a detached license
+	Vendor          uint32 // publicCode
+	ProductNumber   uint32
+	Modification    uint32
+	ProductName     string
+	Number          uint32
+	Name            string
+	RemoteMode      uint32    // mask: 1 local, 2 remote
+	ConsumptionMode uint32    // 0 per station, 1 per login, 2 per process
+	Max             uint32    // seats in all
+	Free            uint32    // seats that can be taken now
+	Detached        uint32    // seats that are away
+	Overdrawn       uint32    // seats away beyond Max, after the vendor shrank the pool
+	MaxRuns         uint32    // 0: not limited by runs
+	ValidFrom       time.Time // zero: always
+	ValidUpTo       time.Time // zero: for ever
+	DaysLeft        uint32    // whole days until ValidUpTo; 0 where that is zero or past
+	Detachable      bool      // by the vendor
+	DetachAllowed   bool      // by the vendor and the administrator
+	CancelRequired  bool      // it is out to this computer: give that back first
+	Expired         bool
+	RDPForbidden    bool
+	VMForbidden     bool
+	Inaccessible    bool // its key is pulled out
+}
+
+// newFeature fills in what a vendor signed.
+func newFeature(key uint64, vendor uint32, f document.Feature, now int64) Feature {
+	out := Feature{
+		Key: key, Vendor: vendor,
+		ProductNumber: f.ProductNumber, Modification: f.Modification, ProductName: f.ProductName,
+		Number: f.FeatureNumber, Name: f.Name,
+		RemoteMode: f.RemoteMode, ConsumptionMode: f.ConsumptionMode,
+		Max: f.Seats, MaxRuns: f.MaxRuns,
+		RDPForbidden: f.RDPForbidden, VMForbidden: f.VMForbidden,
+		Expired: f.ValidUpTo != 0 && f.ValidUpTo <= now,
+	}
+	if f.ValidFrom != 0 {
+		out.ValidFrom = time.Unix(f.ValidFrom, 0)
+	}
+	if f.ValidUpTo != 0 {
+		out.ValidUpTo = time.Unix(f.ValidUpTo, 0)
+		out.DaysLeft = uint32(max(0, f.ValidUpTo-now) / (24 * 60 * 60))
+	}
+	return out
+}
+
+// Features lists the features of all keys and of the licenses installed here,
+// by key id, product number, modification and feature number.
+func (m *Manager) Features(ctx context.Context, filter Filter) (*List[Feature], error) {
+	const op = "list features"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var all []Feature
+	for f := range m.features() {
+		if filter.matches(f) {
+			all = append(all, f)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Feature) int { return cmp.Compare(a.Key, b.Key) })
+	return listOf(op, filter.Page, sliceSequence[Feature](all), func(f Feature) Feature { return f })
+}
+
+func (f Filter) matches(x Feature) bool {
+	switch {
+	case f.Key != nil && *f.Key != x.Key,
+		f.Product != nil && *f.Product != x.ProductNumber,
+		f.Feature != nil && *f.Feature != x.Number:
+		return false
+	}
+	return fold.NewQuery(f.Search).In(
+		decimal(x.Number), x.Name, decimal(x.ProductNumber), x.ProductName, decimal(x.Modification),
+		decimal(x.Key), decimal(x.Vendor), PublicCodeText(x.Vendor))
+}
+
+func decimal[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
+
+// features walks the features of all pools and all installed licenses.
+func (m *Manager) features() iter.Seq[Feature] {
+	return func(yield func(Feature) bool) {
+		for _, s := range m.rack.all() {
+			pool, _ := s.served()
+			if pool == nil {
+				continue
+			}
+			state, now := pool.Read()
+			for _, fs := range state.Features(detach.Filter{}) {
+				f := newFeature(s.info.ID, state.Head().Vendor, fs.Feature, now.Unix)
+				f.Free, f.Detached, f.Overdrawn = fs.Free, fs.Detached, fs.Overdrawn
+				f.Detachable = fs.Feature.Detachable
+				f.DetachAllowed = m.opts.Policy.Allows(fs.Feature)
+				f.CancelRequired = state.Out(m.self.id(), fs.Feature.Ref()) != nil
+				f.Inaccessible = !s.accessible()
+				if !yield(f) {
+					return
+				}
+			}
+		}
+		state, now := m.local.Read()
+		for in := range state.AllInstalled() {
+			t := in.License.Terms
+			for _, lf := range in.License.Features {
+				f := newFeature(uint64(document.ShortID(t.License)), t.Vendor, lf, now.Unix)
+				f.Max, f.Free = t.Seats, t.Seats
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// DetachedLicense is a live license that was detached from one of the keys here.
+type DetachedLicense struct {
+	ID        uint64
+	Origin    uint64 // the key it came from
+	Vendor    uint32 // publicCode
+	Recipient uint64 // lmsId
+	HostName  string // of the recipient
+	Seats     int
+	Issued    time.Time
+	Death     time.Time // when the seats come home by themselves
+	Duration  time.Duration
+	Features  []Feature // as the recipient has them
+}
+
+// ListDetached lists the live licenses detached from the keys here, by time of
+// detaching, then id. Returned and expired ones are not in it.
+func (m *Manager) ListDetached(ctx context.Context, filter Filter) (*List[DetachedLicense], error) {
+	const op = "list detached"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var parts merged
+	for _, s := range m.rack.all() {
+		pool, _ := s.served()
+		if pool == nil || filter.Key != nil && *filter.Key != s.info.ID {
+			continue
+		}
+		state, now := pool.Read()
+		found := state.Detached(detach.Filter{Search: filter.Search, Product: filter.Product, Feature: filter.Feature})
+		if found.Len() > 0 {
+			parts = append(parts, part{found, now.Unix})
+		}
+	}
+	return listMerged(op, filter.Page, parts)
+}
+
+// part is the matching licenses of one pool, and its time.
+type part struct {
+	detach.Sequence
+	now int64
+}
+
+// show gives record i for people.
+func (p part) show(i int) DetachedLicense {
+	r := p.At(i)
+	t := r.Terms()
+	out := DetachedLicense{
+		ID: t.License, Origin: t.Key, Vendor: t.Vendor,
+		Recipient: t.Recipient.ID, HostName: t.Recipient.HostName, Seats: int(t.Seats),
+		Issued: time.Unix(t.Issued, 0), Death: time.Unix(t.Death, 0), Duration: time.Duration(t.Duration) * time.Second,
+	}
+	for _, f := range r.Features() {
+		copied := newFeature(0, t.Vendor, f, p.now)
+		copied.Max, copied.Free = t.Seats, t.Seats
+		out.Features = append(out.Features, copied)
+	}
+	return out
+}
+
+// merged is the licenses of several pools in one order.
+type merged []part
+
+func (ps merged) len() (n int) {
+	for _, p := range ps {
+		n += p.Len()
+	}
+	return n
+}
+
+func compareRecords(a, b *detach.Record) int {
+	return cmp.Or(cmp.Compare(a.Issued, b.Issued), cmp.Compare(a.License, b.License))
+}
+
+// skip gives for each part how many of its records stand among the first n of
+// the merged order: by halving what is left to skip, so that a far page of a
+// long list costs what the first one does.
+func (ps merged) skip(n int) []int {
+	at := make([]int, len(ps))
+	for n > 0 {
+		// Of the parts that are not used up, the one whose record step places
+		// ahead comes first can give up all before it.
+		live := 0
+		for i, p := range ps {
+			if at[i] < p.Len() {
+				live++
+			}
+		}
+		if live == 0 {
+			break
+		}
+		step := max(1, n/live)
+		best, taken := -1, 0
+		for i, p := range ps {
+			if at[i] >= p.Len() {
+				continue
+			}
+			k := min(step, p.Len()-at[i])
+			if best < 0 || compareRecords(p.At(at[i]+k-1), ps[best].At(at[best]+taken-1)) < 0 {
+				best, taken = i, k
+			}
+		}
+		at[best] += taken
+		n -= taken
+	}
+	return at
+}
+
+func listMerged(op string, page Page, ps merged) (*List[DetachedLicense], error) {
+	total := ps.len()
+	from, to, err := page.window(total)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return &List[DetachedLicense]{Total: total, items: func(yield func(DetachedLicense) bool) {
+		at := ps.skip(from)
+		for range to - from {
+			best := -1
+			for i, p := range ps {
+				if at[i] < p.Len() && (best < 0 || compareRecords(p.At(at[i]), ps[best].At(at[best])) < 0) {
+					best = i
+				}
+			}
+			if !yield(ps[best].show(at[best])) {
+				return
+			}
+			at[best]++
+		}
+	}}, nil
+}

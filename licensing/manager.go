@@ -1,0 +1,169 @@
+package licensing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
+)
+
+// Anchor remembers, outside the store, how far the manager's own ledger has
+// come, so that an older store is noticed. [OpenAnchor] gives one in a file.
+type Anchor = ledger.Anchor
+
+// AnchorFile is an [Anchor] in a file, bound to this machine.
+type AnchorFile = device.Key
+
+// OpenAnchor opens or makes the anchor file at path. It must not lie in the
+// store's directory: who puts the store back must not put the anchor back with
+// it. The file is locked while open, and refused on another machine. Close it
+// after the manager. An empty path gives an anchor in memory, for a store in
+// memory.
+func OpenAnchor(ctx context.Context, path string) (*AnchorFile, error) {
+	if path == "" {
+		return device.OpenMemory(ctx)
+	}
+	found, err := fingerprint.Machine().Components(ctx)
+	if err != nil {
+		return nil, fail("open anchor", err)
+	}
+	var binding [32]byte // a machine without an id binds nothing
+	for _, c := range fingerprint.Hash(0, found) {
+		binding = c.Hash
+	}
+	key, err := device.OpenFile(ctx, path, binding)
+	if err != nil {
+		return nil, fail("open anchor", err)
+	}
+	return key, nil
+}
+
+// Manager serves the pools of this computer's keys and the licenses installed
+// here. It is safe for concurrent use. Open it once per store.
+type Manager struct {
+	store  storage.Store
+	opts   Options
+	local  *ledger.Ledger[*detach.Local]
+	self   self
+	sealer document.Sealer
+	grants grants
+	rack   rack
+
+	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
+
+	mu     sync.RWMutex // held for reading by every operation, for writing by Close
+	closed bool
+}
+
+// ledgerRules is the version of the rules this program makes batches by.
+const ledgerRules = 1
+
+// Open opens the manager whose data lies in store, and makes a new one, with a
+// new lmsId and new keys, in an empty store. The anchor is the one that was
+// used with this store before. Close the manager first, then anchor and store.
+//
+// A store or anchor that was put back to an older state does not make Open
+// fail: the manager can be read, and refuses every change and every grant.
+func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options) (*Manager, error) {
+	m := &Manager{store: store, opts: opts.withDefaults()}
+	if err := m.open(ctx, anchor); err != nil {
+		return nil, fail("open", errors.Join(err, m.Close(context.WithoutCancel(ctx))))
+	}
+	return m, nil
+}
+
+func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
+	if m.opts.HostName == "" {
+		if m.opts.HostName, err = os.Hostname(); err != nil {
+			return fmt.Errorf("host name: %w", err)
+		}
+	}
+	m.local, err = ledger.Open(ctx, ledger.Config[*detach.Local]{
+		Name:   "manager",
+		Store:  m.store,
+		Anchor: anchor,
+		Empty:  detach.NewLocal(m.vendor),
+		Rules:  ledgerRules,
+		Clock:  m.newClock(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.describe(ctx); err != nil {
+		return err
+	}
+	m.grants.start(m.local, m.grantSeconds())
+	m.rack.scan(ctx, m)
+	return nil
+}
+
+func (m *Manager) newClock() *ledger.Clock {
+	return ledger.NewClock(m.opts.Clock, m.opts.ClockStep, m.opts.ClockGap)
+}
+
+// Close gives the licenses' last grants and the time to the store, lets go of
+// the keys and ends. Operations that come later fail with ErrClosed. Closing
+// twice is harmless.
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
+	var errs []error
+	if m.local != nil {
+		if m.local.Refusal() == nil {
+			errs = append(errs, m.recordClose(ctx))
+		}
+	}
+	errs = append(errs, m.rack.close(ctx))
+	if m.local != nil {
+		errs = append(errs, m.local.Close(ctx))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fail("close", err)
+	}
+	return nil
+}
+
+// begin is called first in every operation; the caller calls the function it
+// gives when it is done.
+func (m *Manager) begin(op string) (done func(), err error) {
+	m.mu.RLock()
+	if m.closed {
+		m.mu.RUnlock()
+		return nil, fail(op, ErrClosed)
+	}
+	return m.mu.RUnlock, nil
+}
+
+// change is begin for operations that change or grant something.
+func (m *Manager) change(op string) (done func(), err error) {
+	done, err = m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.refusal(); err != nil {
+		done()
+		return nil, fail(op, err)
+	}
+	return done, nil
+}
+
+// refusal is nil, or why the manager changes and grants nothing.
+func (m *Manager) refusal() error {
+	if err := m.distrust.Load(); err != nil {
+		return *err
+	}
+	return m.local.Refusal()
+}

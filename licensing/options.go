@@ -1,0 +1,80 @@
+package licensing
+
+import (
+	"crypto/ed25519"
+	"log/slog"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// Options are a Manager's settings. The zero Options make a manager without
+// keys that trusts nobody, which can be asked for its fingerprint only.
+type Options struct {
+	// Vendors are the vendors whose licenses count, by public code. Every
+	// document must lead back to one of these keys.
+	Vendors map[uint32]ed25519.PublicKey
+
+	// Buses are where keys are found. None: this manager only installs.
+	Buses []transport.Bus
+
+	// HostName is the computer's name in fingerprints and lists. Empty: the
+	// operating system's.
+	HostName string
+
+	// Hardware tells what the computer consists of. Nil: its machine id.
+	Hardware fingerprint.Source
+
+	// Policy is what the administrator allows. The zero Policy forbids nothing.
+	Policy Policy
+
+	// GrantLength is how long one Check grants. Zero: a minute.
+	GrantLength time.Duration
+
+	// SkewAllowance is how long after the death time a seat stays out, for
+	// recipients whose clock is behind. Zero: not at all.
+	SkewAllowance time.Duration
+
+	// Clock is the time. Nil: the computer's.
+	Clock Clock
+
+	// ClockStep is the largest step forward of the clock that is believed
+	// while the manager runs. Zero: an hour. ClockGap is the same against the
+	// last recorded time at start. Zero: 400 days.
+	ClockStep, ClockGap time.Duration
+
+	// Logger hears of what an operator should know. Nil: nobody does.
+	Logger *slog.Logger
+}
+
+// Policy is what a pool's administrator allows beyond what the vendor allows:
+// longest duration, seats that must stay, features that may not leave.
+type Policy = detach.Policy
+
+// Clock is the time as a Manager sees it: the wall clock, and a time that
+// passes steadily whatever is done to the wall clock. It must be safe for
+// concurrent use.
+type Clock = ledger.Wall
+
+func (o *Options) withDefaults() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.GrantLength <= 0 {
+		d.GrantLength = time.Minute
+	}
+	if d.Clock == nil {
+		d.Clock = ledger.System()
+	}
+	if d.Hardware == nil {
+		d.Hardware = fingerprint.Machine()
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	return d
+}

@@ -1,0 +1,295 @@
+package licensing
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// rack holds every key the manager has seen since it was opened, plugged in or
+// not, each in a slot of its own.
+type rack struct {
+	scanning sync.Mutex // held while the buses are looked through
+
+	mu    sync.RWMutex
+	slots []*slot // ordered by key id; only ever added to
+}
+
+// slot is one key and the ledger of its pool. It is the ledger's anchor: it
+// talks to the key where that is plugged in now, and connects again to a key
+// that was away.
+type slot struct {
+	info   device.Info // as the key said when it was first seen
+	public ed25519.PublicKey
+
+	mu   sync.Mutex
+	bus  transport.Bus
+	at   transport.KeyID
+	key  *device.Key                  // nil: pulled out
+	pool *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
+	err  error                        // why the pool on the key is not served
+}
+
+// all gives the slots of now. The slice is the caller's to read.
+func (r *rack) all() []*slot {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.slots[:len(r.slots):len(r.slots)]
+}
+
+// find gives the slot of the key with that id, or nil.
+func (r *rack) find(id uint64) *slot {
+	slots := r.all()
+	if i, ok := slices.BinarySearchFunc(slots, id, func(s *slot, id uint64) int { return cmp.Compare(s.info.ID, id) }); ok {
+		return slots[i]
+	}
+	return nil
+}
+
+// add puts a slot into its place. The old slice stays as it is for those who
+// are walking it.
+func (r *rack) add(s *slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(r.slots, s.info.ID, func(s *slot, id uint64) int { return cmp.Compare(s.info.ID, id) })
+	r.slots = slices.Insert(slices.Clone(r.slots), i, s)
+}
+
+// close ends the ledgers of all pools and lets go of the keys.
+func (r *rack) close(ctx context.Context) error {
+	var errs []error
+	for _, s := range r.all() {
+		if pool, _ := s.served(); pool != nil {
+			errs = append(errs, pool.Close(ctx))
+		}
+		s.mu.Lock()
+		if s.key != nil {
+			errs = append(errs, s.key.Close())
+			s.key = nil
+		}
+		s.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// scan looks through the buses for keys that are not connected: new ones get a
+// slot, known ones their old slot back. A key that does not answer is left for
+// the next scan.
+func (r *rack) scan(ctx context.Context, m *Manager) {
+	r.scanning.Lock()
+	defer r.scanning.Unlock()
+	for _, bus := range m.opts.Buses {
+		infos, err := bus.Keys(ctx)
+		if err != nil {
+			m.opts.Logger.Warn("a bus cannot be listed", "error", err)
+			continue
+		}
+		r.forget(bus, infos)
+		for _, info := range infos {
+			if r.holds(bus, info.ID) {
+				continue
+			}
+			if err := r.attach(ctx, m, bus, info.ID); err != nil {
+				m.opts.Logger.Warn("a key cannot be used", "key", info.ID, "error", err)
+			}
+		}
+	}
+}
+
+// forget disconnects the slots whose key the bus no longer lists.
+func (r *rack) forget(bus transport.Bus, plugged []transport.KeyInfo) {
+	for _, s := range r.all() {
+		s.mu.Lock()
+		here := slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == s.at })
+		if s.key != nil && s.bus == bus && !here {
+			s.key.Close()
+			s.key = nil
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (r *rack) holds(bus transport.Bus, at transport.KeyID) bool {
+	return slices.ContainsFunc(r.all(), func(s *slot) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.key != nil && s.bus == bus && s.at == at
+	})
+}
+
+// attach opens the key at a place and puts it into its slot.
+func (r *rack) attach(ctx context.Context, m *Manager, bus transport.Bus, at transport.KeyID) error {
+	key, err := device.Open(ctx, bus, at)
+	if err != nil {
+		return err
+	}
+	info, err := key.Info(ctx)
+	if err == nil && !document.ValidID(info.ID) {
+		err = errors.New("it has no id of its own")
+	}
+	if err != nil {
+		return errors.Join(err, key.Close())
+	}
+	s := r.find(info.ID)
+	if s != nil && !bytes.Equal(s.public, key.Public()) {
+		return errors.Join(fmt.Errorf("another key has the id %d too", info.ID), key.Close())
+	}
+	if s != nil {
+		return s.reconnect(ctx, m, bus, at, key)
+	}
+	s = &slot{info: info, public: key.Public(), bus: bus, at: at, key: key}
+	s.err = s.load(ctx, m)
+	r.add(s)
+	return s.err
+}
+
+// reconnect takes a known key back and finishes what was left undone when it
+// went away.
+func (s *slot) reconnect(ctx context.Context, m *Manager, bus transport.Bus, at transport.KeyID, key *device.Key) error {
+	s.mu.Lock()
+	if s.key != nil {
+		s.mu.Unlock()
+		return key.Close()
+	}
+	s.bus, s.at, s.key = bus, at, key
+	s.mu.Unlock()
+	pool, _ := s.served()
+	if pool == nil {
+		return s.reload(ctx, m)
+	}
+	return pool.Settle(ctx)
+}
+
+func (s *slot) reload(ctx context.Context, m *Manager) error {
+	err := s.load(ctx, m)
+	s.mu.Lock()
+	s.err = err
+	s.mu.Unlock()
+	return err
+}
+
+// load reads the pool license in the key and opens its ledger. The key's copy
+// is the truth: a newer one found there becomes an entry.
+func (s *slot) load(ctx context.Context, m *Manager) error {
+	raw, err := s.poolLicense(ctx)
+	if errors.Is(err, device.ErrNoPool) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	license, err := m.trustedPool(raw)
+	if err != nil {
+		return err
+	}
+	clock := m.newClock()
+	pool, err := ledger.Open(ctx, ledger.Config[*detach.Pool]{
+		Name:   fmt.Sprintf("pool/%08x", s.info.ID),
+		Store:  m.store,
+		Anchor: s,
+		Empty: detach.NewPool(detach.Trust{
+			Key: s.info.ID, Public: s.public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),
+		}),
+		Rules:   ledgerRules,
+		Clock:   clock,
+		Witness: m.local.Position,
+	})
+	if err != nil {
+		return err
+	}
+	clock.Raise(license.Head.Issued)
+	if t, err := s.time(ctx); err == nil {
+		clock.Raise(t.Unix())
+	}
+	s.mu.Lock()
+	s.pool = pool
+	s.mu.Unlock()
+	if pool.Refusal() != nil {
+		return nil // the pool can be read; every change says why not
+	}
+	if err := m.witness(ctx, pool); err != nil {
+		m.distrust.CompareAndSwap(nil, &err)
+		return err
+	}
+	return s.update(ctx, license)
+}
+
+// update makes the ledger follow a pool license that the key has taken.
+func (s *slot) update(ctx context.Context, license *document.Pool) error {
+	pool, _ := s.served()
+	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		if p.Counter() >= license.Head.Counter {
+			return nil, nil
+		}
+		return p.Update(license)
+	})
+	return err
+}
+
+// served gives the pool's ledger, or why it is not served.
+func (s *slot) served() (*ledger.Ledger[*detach.Pool], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pool, s.err
+}
+
+// accessible reports whether the key was there when last looked at.
+func (s *slot) accessible() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key != nil
+}
+
+// withKey calls f with the connected key and notices when the key is gone.
+func withKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
+	s.mu.Lock()
+	key := s.key
+	s.mu.Unlock()
+	if key == nil {
+		var none T
+		return none, &transport.Error{Op: "open", Key: s.at, Err: transport.ErrNoKey}
+	}
+	v, err := f(key)
+	if errors.Is(err, transport.ErrNoKey) || errors.Is(err, transport.ErrClosed) {
+		s.mu.Lock()
+		if s.key == key {
+			key.Close()
+			s.key = nil
+		}
+		s.mu.Unlock()
+	}
+	return v, err
+}
+
+// Public implements [ledger.Anchor].
+func (s *slot) Public() ed25519.PublicKey { return s.public }
+
+// Checkpoint implements [ledger.Anchor].
+func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
+	return withKey(s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
+}
+
+// Advance implements [ledger.Anchor].
+func (s *slot) Advance(ctx context.Context, prev document.Hash, header []byte) (document.Checkpoint, error) {
+	return withKey(s, func(k *device.Key) (document.Checkpoint, error) { return k.Advance(ctx, prev, header) })
+}
+
+func (s *slot) poolLicense(ctx context.Context) ([]byte, error) {
+	return withKey(s, func(k *device.Key) ([]byte, error) { return k.Pool(ctx) })
+}
+
+func (s *slot) time(ctx context.Context) (time.Time, error) {
+	return withKey(s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+}
