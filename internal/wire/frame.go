@@ -143,7 +143,7 @@ func (o Op) String() string {
 	return fmt.Sprintf("opcode 0x%02X", uint8(o))
 }
 
-// Status is a key's verdict on a request.
+// Status is a key's verdict on a request. It implements error; OK is none.
 type Status uint16
 
 // The statuses, as the package's page explains them.
@@ -183,8 +183,8 @@ var statusTexts = [...]string{
 	ClockDied:   "clock has died",
 }
 
-// String is the status in words.
-func (s Status) String() string {
+// Error is the status in words.
+func (s Status) Error() string {
 	if int(s) < len(statusTexts) {
 		return statusTexts[s]
 	}

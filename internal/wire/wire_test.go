@@ -220,11 +220,11 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for s := OK; s <= ClockDied; s++ {
-		if s.String() == "" || strings.HasPrefix(s.String(), "status") {
-			t.Errorf("%d is called %q", s, s)
+		if text := s.Error(); text == "" || strings.HasPrefix(text, "status") {
+			t.Errorf("%d is called %q", uint16(s), text)
 		}
 	}
-	if got := Status(999).String(); got != "status 999" {
+	if got := Status(999).Error(); got != "status 999" {
 		t.Error(got)
 	}
 	if got := Op(0x55).String(); got != "opcode 0x55" {
