@@ -46,5 +46,5 @@ func ExampleSign() {
 	// Output:
 	// a pool license for key 519175B8, error <nil>
 	// chain: <nil>
-	// altered: pool license: content: feature 2 of product 16 (modification 0) has an unknown flag
+	// altered: pool license: feature proof: the features are not the ones the head was signed for
 }
