@@ -98,7 +98,7 @@ func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found
 		return Found{}, err
 	}
 	if repeated != nil && repeated.license != 0 {
-		return l.held(repeated.license, repeated.origin).found(repeated.license, now)
+		return l.held(repeated.license, repeated.origin).found(name, now)
 	}
 	var alive, given []*held
 	var dead *held
@@ -124,17 +124,17 @@ func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found
 	return cmp.Or(dead, l.first(heldExpired, name), l.first(heldForgotten, name)).found(name, now)
 }
 
-// found is the answer to who asks for h, which was asked for by the id name.
+// found is the answer to a question for h by the id name.
 func (h *held) found(name uint64, now int64) (Found, error) {
 	switch {
 	case h == nil:
-		return Found{}, refuse(code.DetachedLicenseNotFound, "no license with the id %d, or from a key with it, is installed here", name)
+		return Found{}, refuse(code.DetachedLicenseNotFound, "no license with the id %d is installed here, and none from a key with that id", name)
 	case h.state == heldForgotten:
 		return Found{}, refuse(code.DetachedLicenseNotFound, "license %d was given back, and the record of it was deleted", h.license)
 	case h.state == heldCancelled:
 		return Found{Return: h.cancelled.Return}, nil
 	case h.dead(now):
-		return Found{}, refuse(code.DetachedLicenseExpired, "license %d ended at %s; its seats are back at their origin", h.license, clock(h.death))
+		return Found{}, refuse(code.DetachedLicenseExpired, "what %d stands for here has expired; its seats are back at their origin", name)
 	}
 	return Found{Installed: h.installed}, nil
 }
