@@ -214,7 +214,15 @@ func SignPool(vendor crypto.Signer, head PoolHead, features []Feature) (*Pool, e
 		return nil, err
 	}
 	file.Signed.Signature = sig
-	return ParsePool(Encode(file))
+	pool, err := ParsePool(Encode(file))
+	if err != nil {
+		return nil, err
+	}
+	// A signer far away may hash first, or hold another key than it says.
+	if !DomainPool.Verify(public, pool.Signed.Head, sig) {
+		return nil, fmt.Errorf("%s: the signer's signature is not by its own key, or not pure Ed25519", name)
+	}
+	return pool, nil
 }
 
 // ParsePool reads a pool license strictly and checks everything but the

@@ -186,6 +186,11 @@ func (b broken) Public() crypto.PublicKey { return b.public }
 
 func (b broken) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, errAway }
 
+// liar signs with another key than it shows.
+type liar struct{ ed25519.PrivateKey }
+
+func (l liar) Public() crypto.PublicKey { return keyPublic }
+
 func TestSignNeedsAnEd25519Signer(t *testing.T) {
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -195,6 +200,9 @@ func TestSignNeedsAnEd25519Signer(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Sign(broken{vendor.Public()}, testPool()); !errors.Is(err, errAway) {
+		t.Error(err)
+	}
+	if _, err := Sign(liar{vendor}, testPool()); err == nil || !strings.Contains(err.Error(), "not by its own key") {
 		t.Error(err)
 	}
 }
