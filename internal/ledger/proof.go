@@ -61,19 +61,23 @@ func (l *Ledger[S]) Proof(ctx context.Context, seq uint64, index int) (document.
 	return b.proof(index, c), nil
 }
 
-// signature is the verified checkpoint over a batch up to t: the stored one or,
-// of the newest batch, the one in hand.
+// signature is the key's checkpoint over a batch up to t: the stored one,
+// verified, or the one in hand.
 func (l *Ledger[S]) signature(t *tip[S], b *batch, stored []byte) (document.Checkpoint, error) {
-	inHand := b.header.Seq == t.header.Seq && t.checkpoint.Signature != nil
+	newest := b.header.Seq == t.header.Seq
 	switch {
-	case inHand && t.head != b.head:
+	case newest && b.head != t.head:
 		return document.Checkpoint{}, damaged("it is not the one that was folded")
-	case inHand:
+	case newest && stored == nil && t.checkpoint.Signature != nil:
 		return t.checkpoint, nil
 	case stored == nil:
 		return document.Checkpoint{}, damaged("its signature is missing")
 	}
-	return parseSignature(stored, b.header.Seq, b.head, l.public)
+	c, err := parseSignature(stored, b.header.Seq, b.head, l.public)
+	if err == nil && c.Horizon < b.header.Horizon {
+		err = damaged("the key's horizon lies before the batch's")
+	}
+	return c, err
 }
 
 // HeadAt is the head after a batch, for comparing with what another ledger was

@@ -36,7 +36,7 @@ func (l *Ledger[S]) Verify(ctx context.Context) (Report, error) {
 		if folded, err = folded.fold(b, l.cfg.Rules, nil); err != nil {
 			return l.failAt("verify", seq, err)
 		}
-		if err := l.verifySignature(t, b, r.signature); err != nil {
+		if _, err := l.signature(t, b, r.signature); err != nil {
 			return l.failAt("verify", seq, err)
 		}
 		report.Batches++
@@ -55,22 +55,6 @@ func (l *Ledger[S]) Verify(ctx context.Context) (Report, error) {
 		err = l.Refusal()
 	}
 	return report, err
-}
-
-// verifySignature checks the checkpoint over a batch, the stored one as well as
-// the one in hand.
-func (l *Ledger[S]) verifySignature(t *tip[S], b *batch, stored []byte) error {
-	c, err := l.signature(t, b, stored)
-	if err != nil {
-		return err
-	}
-	if !c.Verify(l.public) || c.Horizon < b.header.Horizon {
-		return damaged("the key has signed something else")
-	}
-	if stored != nil {
-		_, err = parseSignature(stored, b.header.Seq, b.head, l.public)
-	}
-	return err
 }
 
 // verifyState compares the state in memory with the one folded anew.
