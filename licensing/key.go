@@ -114,7 +114,7 @@ func products(features []document.Feature) (n int) {
 // known or was away. It fails with DongleNotFound or NoService.
 func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 	s := m.rack.find(id)
-	if s == nil || !s.accessible() {
+	if s == nil || !s.present(ctx) {
 		m.rack.scan(ctx, m)
 		s = m.rack.find(id)
 	}

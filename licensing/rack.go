@@ -252,6 +252,19 @@ func (s *slot) accessible() bool {
 	return s.key != nil
 }
 
+// present asks the bus whether the key is still plugged in. To ask first saves
+// a change from being stored, and then not signed, because the key was pulled.
+func (s *slot) present(ctx context.Context) bool {
+	s.mu.Lock()
+	bus, at, open := s.bus, s.at, s.key != nil
+	s.mu.Unlock()
+	if !open {
+		return false
+	}
+	plugged, err := bus.Keys(ctx)
+	return err == nil && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at })
+}
+
 // withKey calls f with the connected key and notices when the key is gone.
 func withKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 	s.mu.Lock()
