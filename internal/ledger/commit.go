@@ -89,18 +89,18 @@ func (l *Ledger[S]) run(ctx context.Context) {
 // them as fit.
 func (l *Ledger[S]) round(ctx context.Context, n int) {
 	d, err := l.draft(ctx)
-	for ; n > 0; n-- {
+	for range n {
 		c := l.queue.take()
-		switch {
-		case c == nil:
-			n = 1 // the others have left
-		case err != nil:
+		if c == nil {
+			break // the others have left
+		}
+		if err != nil || c.decide == nil {
 			c.answer <- answer[S]{err: err}
-		case c.decide == nil:
-			c.answer <- answer[S]{}
-		case !d.add(c):
+			continue
+		}
+		if !d.add(c) {
 			l.queue.untake(c)
-			n = 1
+			break
 		}
 	}
 	if err == nil && d.changed() {

@@ -26,3 +26,13 @@ func Reencode(stored []byte) ([]byte, error) {
 	}
 	return b.encode(), nil
 }
+
+// Forge is a batch as an enemy may store it in the place of number seq after the
+// one with the head prev, and the head record that goes with it.
+func Forge(seq uint64, prev document.Hash, h document.Header, public []byte, entries ...[]byte) (stored, head []byte) {
+	b, err := newBatch(prev, h, entries)
+	if err != nil {
+		panic(err)
+	}
+	return b.encode(), document.Encode(headRecord{Version: version, Seq: seq, Head: b.head, Public: public})
+}

@@ -40,25 +40,31 @@ func (l *Ledger[S]) Proof(ctx context.Context, seq uint64, index int) (document.
 	if seq == 0 || seq > t.header.Seq || index < 0 {
 		return document.Proof{}, l.failEntry("proof", seq, index, ErrNoProof)
 	}
-	records, err := l.piece(ctx, seq, seq)
-	if err != nil {
-		return document.Proof{}, l.failEntry("proof", seq, index, err)
+	b, c, err := l.signed(ctx, t, seq)
+	if err == nil && index >= len(b.entries) {
+		err = ErrNoProof
 	}
-	b, err := parseBatch(records[0].batch)
-	if err != nil {
-		return document.Proof{}, l.failEntry("proof", seq, index, err)
-	}
-	if b.header.Seq != seq {
-		return document.Proof{}, l.failEntry("proof", seq, index, damaged("it says that it is batch %d", b.header.Seq))
-	}
-	if index >= len(b.entries) {
-		return document.Proof{}, l.failEntry("proof", seq, index, ErrNoProof)
-	}
-	c, err := l.signature(t, b, records[0].signature)
 	if err != nil {
 		return document.Proof{}, l.failEntry("proof", seq, index, err)
 	}
 	return b.proof(index, c), nil
+}
+
+// signed is a stored batch up to t and the key's checkpoint over it.
+func (l *Ledger[S]) signed(ctx context.Context, t *tip[S], seq uint64) (*batch, document.Checkpoint, error) {
+	records, err := l.piece(ctx, seq, seq)
+	if err != nil {
+		return nil, document.Checkpoint{}, err
+	}
+	b, err := parseBatch(records[0].batch)
+	if err != nil {
+		return nil, document.Checkpoint{}, err
+	}
+	if b.header.Seq != seq {
+		return nil, document.Checkpoint{}, damaged("it says that it is batch %d", b.header.Seq)
+	}
+	c, err := l.signature(t, b, records[0].signature)
+	return b, c, err
 }
 
 // signature is the key's checkpoint over a batch up to t: the stored one,
@@ -92,16 +98,11 @@ func (l *Ledger[S]) HeadAt(ctx context.Context, seq uint64) (document.Hash, erro
 	case seq > t.header.Seq:
 		return document.Hash{}, l.failAt("proof", seq, ErrNoProof)
 	}
-	var head document.Hash
-	err := l.walk(ctx, "proof", seq, seq, func(_ uint64, r record) error {
-		b, err := parseBatch(r.batch)
-		if err != nil {
-			return l.failAt("proof", seq, err)
-		}
-		head = b.head
-		return nil
-	})
-	return head, err
+	b, _, err := l.signed(ctx, t, seq)
+	if err != nil {
+		return document.Hash{}, l.failAt("proof", seq, err)
+	}
+	return b.head, nil
 }
 
 func (l *Ledger[S]) failEntry(op string, seq uint64, index int, err error) error {

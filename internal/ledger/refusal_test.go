@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
@@ -266,4 +267,83 @@ func TestKeyUsedElsewhere(t *testing.T) {
 	}
 	state, _ := l.Read()
 	holds(t, state, 1)
+}
+
+// TestForged has an enemy store a second batch that the key has not signed: all
+// that it says has to be right.
+func TestForged(t *testing.T) {
+	ctx := context.Background()
+	start, k, wall := memory.New(), newKey(), newHands()
+	l := open(t, config(start, k, wall))
+	if _, err := l.Do(ctx, func(*tally, ledger.Moment) ([][]byte, error) {
+		return [][]byte{add(1, noon.Unix()+600)}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	first, signed := l.Position(), k.state
+	wall.pass(time.Minute)
+	good := document.Header{Seq: 2, Time: noon.Unix() + 30, Horizon: noon.Unix() + 900, Rules: 2}
+	late := add(2, noon.Unix()+900)
+	for _, c := range []struct {
+		name  string
+		spoil func(h *document.Header, prev *document.Hash)
+		entry []byte
+		want  error // nil: it is taken
+		index int
+	}{
+		{"as it should be", func(*document.Header, *document.Hash) {}, late, nil, 0},
+		{"number", func(h *document.Header, _ *document.Hash) { h.Seq = 3 }, late, ledger.ErrDamaged, -1},
+		{"time", func(h *document.Header, _ *document.Hash) { h.Time = noon.Unix() - 1 }, late, ledger.ErrDamaged, -1},
+		{"horizon too far", func(h *document.Header, _ *document.Hash) { h.Horizon++ }, late, ledger.ErrDamaged, -1},
+		{"horizon too near", func(h *document.Header, _ *document.Hash) { h.Horizon-- }, late, ledger.ErrDamaged, -1},
+		{"horizon fallen", func(h *document.Header, _ *document.Hash) { h.Horizon = noon.Unix() }, add(2, 0), ledger.ErrDamaged, -1},
+		{"older rules", func(h *document.Header, _ *document.Hash) { h.Rules = 1 }, late, ledger.ErrDamaged, -1},
+		{"newer rules", func(h *document.Header, _ *document.Hash) { h.Rules = 3 }, late, ledger.ErrRules, -1},
+		{"chain", func(_ *document.Header, prev *document.Hash) { prev[0] ^= 1 }, late, ledger.ErrForked, -1},
+		{"entry", func(*document.Header, *document.Hash) {}, []byte("?"), ledger.ErrDamaged, 0},
+		{"entry twice", func(*document.Header, *document.Hash) {}, add(1, 0), ledger.ErrDamaged, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := start.Clone()
+			h, prev := good, first.Head
+			c.spoil(&h, &prev)
+			stored, head := ledger.Forge(2, prev, h, k.Public(), c.entry)
+			put(t, s, ledger.BatchKey("test/1", 2), stored)
+			put(t, s, ledger.HeadKey("test/1"), head)
+			k.set(func() { k.state = signed })
+			l := open(t, config(s, k, wall))
+			if c.want == nil {
+				if l.Refusal() != nil || l.Position().Seq != 2 {
+					t.Fatalf("refusal %v at %d", l.Refusal(), l.Position().Seq)
+				}
+				return
+			}
+			want(t, l.Refusal(), c.want, 2, c.index)
+			if state, _ := l.Read(); len(state.ends) != 1 || k.state.Seq != 1 {
+				t.Errorf("%d numbers, the key at %d", len(state.ends), k.state.Seq)
+			}
+		})
+	}
+}
+
+func TestHeadAt(t *testing.T) {
+	ctx := context.Background()
+	stages, s, k := three(t)
+	l := open(t, config(s, k, newHands()))
+	for seq := range uint64(4) {
+		head, err := l.HeadAt(ctx, seq)
+		if want := at(t, stages[seq], k).state.Head; err != nil || head != want {
+			t.Errorf("batch %d: %v, %v, want %v", seq, head, err, want)
+		}
+	}
+	_, err := l.HeadAt(ctx, 4)
+	want(t, err, ledger.ErrNoProof, 4, -1)
+	if h := l.Header(); h.Seq != 3 || h.Count != 1 || h.Time != noon.Unix() {
+		t.Errorf("the newest header is %+v", h)
+	}
+	put(t, s, ledger.SignatureKey("test/1", 1), nil)
+	_, err = l.HeadAt(ctx, 1)
+	want(t, err, ledger.ErrDamaged, 1, -1)
+	_, err = l.Proof(ctx, 3, 1)
+	want(t, err, ledger.ErrNoProof, 3, 1)
 }
