@@ -144,12 +144,9 @@ func (p *Pool) applyReturned(at ledger.Position, body []byte) error {
 }
 
 func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
-	b, err := parseBody[expired]("expiry entry", body)
+	b, err := parseExpired(at, body)
 	if err != nil {
 		return err
-	}
-	if b.Time > at.Time {
-		return fmt.Errorf("expires what is due at %d, but entered at %d", b.Time, at.Time)
 	}
 	for {
 		r, ok := p.due.Min()
@@ -166,6 +163,14 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 			p.keep(r)
 		}
 	}
+}
+
+func parseExpired(at ledger.Position, body []byte) (expired, error) {
+	b, err := parseBody[expired]("expiry entry", body)
+	if err == nil && b.Time > at.Time {
+		err = fmt.Errorf("expires what is due at %d, but entered at %d", b.Time, at.Time)
+	}
+	return b, err
 }
 
 func (p *Pool) applyUpdated(body []byte) error {

@@ -1,8 +1,25 @@
 package detach
 
 import (
+	"fmt"
+
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 )
+
+var somebody = pc(1)
+
+// crowd asks like [request], for one of many computers. They share their keys,
+// which take long to make.
+func crowd(n int, duration int64, numbers ...uint32) DetachRequest {
+	r := DetachRequest{Seats: 1, Duration: duration, Recipient: document.Recipient{
+		ID: uint64(10_000 + n), HostName: fmt.Sprintf("PC-%d", n), Sign: somebody.Sign, Seal: somebody.Seal,
+	}}
+	for _, f := range numbers {
+		r.Features = append(r.Features, one(16, f))
+	}
+	return r
+}
 
 // fill detaches many licenses without signing batches, for tests of size.
 func fill(t fataler, w *world, many int, ask func(n int) DetachRequest) *Pool {

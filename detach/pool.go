@@ -223,8 +223,9 @@ type taken struct {
 type tree[T any] = btree.BTreeG[T]
 
 // newTree makes a tree without locks of its own: [Pool] says who may do what.
+// The degree keeps nodes small, for each clone copies those it writes to.
 func newTree[T any](less func(a, b T) bool) *tree[T] {
-	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true, Degree: 16})
 }
 
 func byShortID(a, b *Record) bool {

@@ -209,9 +209,9 @@ func TestTenThousandComeHomeOnTime(t *testing.T) {
 	w := worldOf(t, feature(1, many))
 	w.pool = fill(t, w, many, func(n int) DetachRequest {
 		if n < many/2 {
-			return request(n, 5000, 1) // all in the same second
+			return crowd(n, 5000, 1) // all in the same second
 		}
-		return request(n, int64(1+n-many/2), 1) // one a second
+		return crowd(n, int64(1+n-many/2), 1) // one a second
 	})
 	w.now = start
 	for gone := 0; gone < many/2; gone += 1000 {
