@@ -27,7 +27,7 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	seq := p.batch.header.Seq
+	seq := p.base.header.Seq + 1
 	if err := l.judge(p); err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (l *Ledger[S]) judge(p *pending[S]) error {
 	if p.tip != nil {
 		return nil
 	}
-	seq := p.batch.header.Seq
+	seq := p.base.header.Seq + 1
 	if ahead := p.batch.header.Time - l.cfg.Clock.Now().Unix; ahead > 0 {
 		// It may be our own, from before the clock was put back: time will tell.
 		return l.failAt("settle", seq, fmt.Errorf("%w: an unsigned batch lies %v ahead of it", ErrClock, time.Duration(ahead)*time.Second))
