@@ -200,6 +200,7 @@ func TestCodeOf(t *testing.T) {
 		{&detach.LinkError{Link: document.LinkEnvelope}, code.InvalidParameter},
 		{&detach.LinkError{Link: document.LinkEncoding}, code.InvalidParameter},
 		{&detach.LinkError{Link: document.LinkContent}, code.InvalidParameter},
+		{&detach.LinkError{Link: document.LinkOutside}, code.InvalidDigest},
 		{&detach.LinkError{Link: document.LinkSeal}, code.InvalidDigest},
 		{&detach.LinkError{Link: document.LinkVendor}, code.InvalidDigest},
 		{&detach.LinkError{Link: document.LinkFeatures}, code.InvalidDigest},

@@ -182,7 +182,7 @@ func (e *Envelope) is(kind Kind) error {
 // document inside.
 func (e *Envelope) agree(origin, recipient uint64) error {
 	if e.Origin != origin || e.Recipient != recipient {
-		return &Error{e.Kind.String(), LinkEnvelope, fmt.Sprintf("the file says from %d for %d, the document inside from %d for %d",
+		return &Error{e.Kind.String(), LinkOutside, fmt.Sprintf("the file says from %d for %d, the document inside from %d for %d",
 			e.Origin, e.Recipient, origin, recipient), nil}
 	}
 	return nil

@@ -73,7 +73,7 @@ func TestOutsideMustAgreeWithInside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.accept(file)
-			wantLink(t, err, LinkEnvelope)
+			wantLink(t, err, LinkOutside)
 		})
 	}
 }

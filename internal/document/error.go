@@ -7,7 +7,8 @@ type Link string
 
 // The links of a chain, from the outside in.
 const (
-	LinkEnvelope    Link = "envelope"              // not one of our files at all, or its outside contradicts its inside
+	LinkEnvelope    Link = "envelope"              // not one of our files at all
+	LinkOutside     Link = "outside"               // the file names another origin or recipient than the document inside
 	LinkVersion     Link = "version"               // made by a newer program
 	LinkEncoding    Link = "encoding"              // bytes that are not a document
 	LinkContent     Link = "content"               // fields that contradict each other or their range
