@@ -142,8 +142,6 @@ func (b *batch) follows(head document.Hash, h document.Header, rules uint32) err
 		return damaged("its time lies %d s before that of the batch before it", h.Time-b.header.Time)
 	case b.header.Time > latest.Unix():
 		return damaged("its time lies beyond the year %d", latest.Year())
-	case b.header.Horizon < h.Horizon:
-		return damaged("its horizon lies before that of the batch before it")
 	case b.header.Rules < h.Rules:
 		return damaged("its rules are older than those of the batch before it")
 	case b.header.Rules > rules:

@@ -165,7 +165,7 @@ func (c *Clock) advance() (wall int64) {
 	c.slack += gone / drift
 	next := min(c.time+int64(gone), nanos(latest))
 	if next > wall {
-		next = max(c.time, wall, next-int64(gone/drift))
+		next = max(wall, next-int64(gone/drift))
 	}
 	c.time = next
 	return wall

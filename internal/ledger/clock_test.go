@@ -40,6 +40,7 @@ func TestClock(t *testing.T) {
 		"back":                         {{pass: hour, time: hour}, {step: -day, time: hour}, {pass: 1024, time: hour + 1023}},
 		"back and right again":         {{step: -day, time: 0}, {step: day, time: 0}, {pass: 7, time: 7}},
 		"ahead comes home":             {{step: 30 * minute, time: 30 * minute}, {step: -30 * minute, time: 30 * minute}, {pass: 1024 * 20 * minute, time: 1024*20*minute + 10*minute}, {pass: 1024 * 11 * minute, time: 1024 * 31 * minute}},
+		"honest drift":                 {{pass: 100 * day, step: 3 * hour, time: 100*day + 3*hour}},
 		"sleep is no step":             {{pass: 60 * day, time: 60 * day}},
 		"the key confirms":             {{step: day, time: 0, doubted: true}, {raise: day + 5*minute, time: day + 5*minute}, {pass: hour, time: day + hour + 5*minute - hour/1024 - 1}},
 		"the key does not confirm":     {{step: day, time: 0, doubted: true}, {raise: 2 * hour, time: 2 * hour, doubted: true}, {pass: hour, time: 3 * hour, doubted: true}},
@@ -92,6 +93,18 @@ func TestClockWithoutMark(t *testing.T) {
 		if first.Err != nil || second.Err != nil || first.Unix < 0 || second.Unix < first.Unix {
 			t.Errorf("at %v: %+v, %+v", wall, first, second)
 		}
+	}
+}
+
+// TestClockUnsteady has the steady clock run back, which it must not.
+func TestClockUnsteady(t *testing.T) {
+	hands := newHands()
+	hands.elapsed = time.Hour
+	clock := ledger.NewClock(hands, 0, 0)
+	clock.Start(noon.Unix() + minute)
+	hands.elapsed = 0
+	if now := clock.Now(); now.Unix < noon.Unix()+minute {
+		t.Errorf("it ran back to %+v", now)
 	}
 }
 

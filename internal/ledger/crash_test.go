@@ -15,6 +15,7 @@ import (
 
 // work is commands of two numbers each, 2i and 2i+1, and what became of them.
 type work struct {
+	key     *key
 	mu      sync.Mutex
 	certain map[uint32]bool // by i: acknowledged, or refused for certain
 }
@@ -24,7 +25,11 @@ func (w *work) do(l *ledger.Ledger[*tally], from, to uint32) {
 	var wait sync.WaitGroup
 	for i := from; i < to; i++ {
 		one := func() {
-			_, err := l.Do(context.Background(), adding(2*i, 2*i+1))
+			r, err := l.Do(context.Background(), adding(2*i, 2*i+1))
+			if err == nil {
+				p := r.Proof(1)
+				_, err = p.Verify("test", w.key.Public())
+			}
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if !errors.Is(err, storage.ErrUnknown) {
@@ -61,7 +66,7 @@ func (w *work) check(s *tally, to uint32) error {
 func survive(t *testing.T, inner *memory.Store, outer storage.Store, k *key, whole func()) {
 	t.Helper()
 	ctx := context.Background()
-	w := &work{certain: map[uint32]bool{}}
+	w := &work{key: k, certain: map[uint32]bool{}}
 	const commands = 12
 	wall := newHands()
 	l, err := ledger.Open(ctx, config(outer, k, wall))
@@ -111,7 +116,7 @@ func TestStoreFaults(t *testing.T) {
 }
 
 func TestKeyFaults(t *testing.T) {
-	for name, f := range map[string]fault{"lost request": loseRequest, "lost reply": loseReply, "lie": lie} {
+	for name, f := range map[string]fault{"lost request": loseRequest, "lost reply": loseReply, "lie": lie, "false signature": misSign} {
 		for _, dies := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, dies %v", name, dies), func(t *testing.T) {
 				for n := 0; ; n++ {
@@ -138,6 +143,41 @@ func TestKeyFaults(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestKeyStumbles has the key fail once: nobody notices.
+func TestKeyStumbles(t *testing.T) {
+	for _, f := range []fault{loseRequest, loseReply, lie, misSign} {
+		k := newKey()
+		l := open(t, config(memory.New(), k, newHands()))
+		k.set(func() {
+			calls := k.calls
+			k.fault = func(call int) fault {
+				if call == calls {
+					return f
+				}
+				return none
+			}
+		})
+		r := must(t, l, 1)
+		if _, err := r.Proof(0).Verify("test", k.Public()); err != nil {
+			t.Errorf("fault %d: %v", f, err)
+		}
+	}
+}
+
+// TestStoreUnknown has a commit of the store end in the dark.
+func TestStoreUnknown(t *testing.T) {
+	ctx := context.Background()
+	for _, kind := range []storagetest.Kind{storagetest.Lose, storagetest.Keep} {
+		l := open(t, config(storagetest.FailNth(memory.New(), 0, kind), newKey(), newHands()))
+		if _, err := l.Do(ctx, adding(1)); !errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("%v: %v", kind, err)
+		}
+		if !errors.Is(l.Refusal(), storage.ErrUnknown) || l.Position().Seq != 0 {
+			t.Errorf("%v: refusal %v at %d", kind, l.Refusal(), l.Position().Seq)
 		}
 	}
 }

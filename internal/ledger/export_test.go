@@ -30,9 +30,12 @@ func Reencode(stored []byte) ([]byte, error) {
 // Forge is a batch as an enemy may store it in the place of number seq after the
 // one with the head prev, and the head record that goes with it.
 func Forge(seq uint64, prev document.Hash, h document.Header, public []byte, entries ...[]byte) (stored, head []byte) {
-	b, err := newBatch(prev, h, entries)
-	if err != nil {
-		panic(err)
+	tree := document.NewTree(entries)
+	h.Root = tree.Root()
+	if h.Count == 0 {
+		h.Count = uint64(len(entries))
 	}
+	b := &batch{prev: prev, encoded: h.Encode(), entries: entries}
+	b.head = document.Chain(prev, b.encoded)
 	return b.encode(), document.Encode(headRecord{Version: version, Seq: seq, Head: b.head, Public: public})
 }

@@ -23,6 +23,7 @@ type tally struct {
 	horizon int64
 	last    ledger.Position
 	deaf    bool // Judge refuses everything
+	sick    bool // Check fails
 }
 
 func empty() *tally { return &tally{ends: map[uint32]int64{}} }
@@ -90,7 +91,13 @@ func (s *tally) Due(now int64) [][]byte {
 }
 
 func (s *tally) Horizon() int64 { return s.horizon }
-func (s *tally) Check() error   { return nil }
+
+func (s *tally) Check() error {
+	if s.sick {
+		return errors.New("it is sick")
+	}
+	return nil
+}
 
 func (s *tally) Equal(o *tally) bool {
 	if len(s.ends) != len(o.ends) || s.applied != o.applied || s.horizon != o.horizon {
@@ -112,6 +119,7 @@ const (
 	loseRequest       // the key never hears of it
 	loseReply         // the key has done it, nobody hears of it
 	lie               // the key answers with rubbish
+	misSign           // the key's answer is not signed by it
 )
 
 var errKey = errors.New("no answer from the key")
@@ -163,6 +171,8 @@ func (k *key) answer(f fault) (document.Checkpoint, error) {
 		return document.Checkpoint{}, errKey
 	case lie:
 		c.Seq++
+	case misSign:
+		c.Signature[0] ^= 1
 	}
 	return c, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/storage"
 	"github.com/sojournlm/sojourn/storage/memory"
+	"github.com/sojournlm/sojourn/storage/storagetest"
 )
 
 // bench is a ledger in a synctest bubble whose key can be held up.
@@ -318,6 +319,65 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// TestLeftBehind has a caller leave while its command is found to be one for the
+// next batch: it is not done any more.
+func TestLeftBehind(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.hold()
+		b.later(context.Background(), adding(1), func(_ *ledger.Receipt[*tally], err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		b.later(ctx, func(*tally, ledger.Moment) (entries [][]byte, err error) {
+			cancel()
+			synctest.Wait() // the caller has left
+			for i := range uint32(ledger.MaxEntries) {
+				entries = append(entries, add(5000+i, 0))
+			}
+			return entries, nil
+		}, func(_ *ledger.Receipt[*tally], err error) {
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		b.release()
+		b.wait.Wait()
+		synctest.Wait()
+		state, _ := b.ledger.Read()
+		holds(t, state, 1000, 1)
+	})
+}
+
+// TestDoubt commits while the clock is not believed: nothing is due.
+func TestDoubt(t *testing.T) {
+	s, k, wall := memory.New(), newKey(), newHands()
+	l := open(t, config(s, k, wall))
+	if _, err := l.Do(context.Background(), func(*tally, ledger.Moment) ([][]byte, error) {
+		return [][]byte{add(1, noon.Unix()+60)}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wall.step(2 * time.Hour)
+	wall.pass(time.Hour)
+	r, err := l.Do(context.Background(), func(_ *tally, now ledger.Moment) ([][]byte, error) {
+		if !errors.Is(now.Err, ledger.ErrClock) {
+			t.Errorf("the moment is %+v", now)
+		}
+		return [][]byte{add(2, 0)}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(t, r.State, 1, 2)
+	if want := noon.Unix() + 3600; r.Time != want {
+		t.Errorf("at %d, want %d", r.Time, want)
+	}
+}
+
 func TestBadDecisions(t *testing.T) {
 	bubble(t, func(b *bench) {
 		ctx := context.Background()
@@ -407,10 +467,10 @@ func TestClose(t *testing.T) {
 			}
 			state, _ := b.ledger.Read()
 			holds(t, state, 1000, 1)
-			before := len(pairs(t, b.store))
-			again := open(b.t, config(b.store, b.key, ledger.Process()))
-			if err := again.Close(ctx); err != nil || len(pairs(t, b.store)) != before {
-				t.Errorf("opened and closed: %v, %d pairs, before %d", err, len(pairs(t, b.store)), before)
+			watched := storagetest.FailNth(b.store, 0, storagetest.Lose)
+			again := open(b.t, config(watched, b.key, ledger.Process()))
+			if err := again.Close(ctx); err != nil || watched.Fired() {
+				t.Errorf("opened and closed: %v, written %v", err, watched.Fired())
 			}
 		})
 	})

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/storage"
@@ -37,6 +39,8 @@ func TestRefusals(t *testing.T) {
 	l := open(t, config(parted, at(t, stages[2], k), newHands()))
 	must(t, l, 33)
 	l.Close(context.Background())
+	unproven := stages[3].Clone()
+	put(t, unproven, ledger.SignatureKey("test/1", 3), []byte("not a signature"))
 	for _, c := range []struct {
 		name  string
 		store *memory.Store
@@ -53,6 +57,7 @@ func TestRefusals(t *testing.T) {
 		{"key emptied", s, at(t, stages[0], k), ledger.ErrAnchorLost, []uint32{1, 2, 3}},
 		{"key set back by two", s, at(t, stages[1], k), ledger.ErrAnchorLost, []uint32{1, 2, 3}},
 		{"key set back, crash", stages[3], at(t, stages[1], k), ledger.ErrAnchorLost, []uint32{1, 2}},
+		{"and no true signature", unproven, at(t, stages[1], k), ledger.ErrAnchorLost, []uint32{1, 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx := context.Background()
@@ -181,6 +186,9 @@ func damaged(t *testing.T, s *memory.Store, k *key, key string, value []byte) {
 		t.Fatalf("%s: %v", key, err)
 	}
 	defer l.Close(ctx)
+	if l.Refusal() == nil && !strings.Contains(key, "/s/") {
+		t.Fatalf("%s with %x: nothing is refused", key, value)
+	}
 	_, err = l.Verify(ctx)
 	var e *ledger.Error
 	if !errors.As(err, &e) {
@@ -222,6 +230,53 @@ func TestWhileOpen(t *testing.T) {
 	want(t, err, ledger.ErrDamaged, 2, 0)
 }
 
+// TestHeadWhileOpen takes the stored head away and sets it back under an open
+// ledger.
+func TestHeadWhileOpen(t *testing.T) {
+	stages, s, k := three(t)
+	older, err := get(stages[2], ledger.HeadKey("test/1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, head := range [][]byte{nil, older, []byte("?")} {
+		s := s.Clone()
+		l := open(t, config(s, k, newHands()))
+		put(t, s, ledger.HeadKey("test/1"), head)
+		if _, err := l.Verify(context.Background()); !errors.Is(err, ledger.ErrDamaged) {
+			t.Errorf("head %x: verify says %v", head, err)
+		}
+	}
+}
+
+// TestStateGoneWrong has the memory of the state change by itself.
+func TestStateGoneWrong(t *testing.T) {
+	_, s, k := three(t)
+	for name, spoil := range map[string]func(*tally){
+		"it does not agree with itself": func(s *tally) { s.sick = true },
+		"a number too many":             func(s *tally) { s.ends[99] = 0 },
+		"another horizon":               func(s *tally) { s.horizon++ },
+	} {
+		l := open(t, config(s, k, newHands()))
+		state, _ := l.Read()
+		spoil(state)
+		_, err := l.Verify(context.Background())
+		t.Log(name)
+		want(t, err, ledger.ErrDamaged, 3, -1)
+	}
+}
+
+// TestMark opens ledgers while the wall is behind: time does not run back.
+func TestMark(t *testing.T) {
+	stages, s, k := three(t)
+	wall := newHands()
+	wall.step(-5 * time.Hour)
+	for name, store := range map[string]*memory.Store{"whole": s, "rolled back": stages[2]} {
+		if _, now := open(t, config(store, k, wall)).Read(); now.Unix != noon.Unix() || now.Err != nil {
+			t.Errorf("%s: it shows %+v", name, now)
+		}
+	}
+}
+
 // TestNotAnEntry has a batch that is signed and means nothing: its entry is
 // named.
 func TestNotAnEntry(t *testing.T) {
@@ -242,13 +297,26 @@ func TestTwoOwners(t *testing.T) {
 	a := open(t, config(s, k, newHands()))
 	b := open(t, config(s, k, newHands()))
 	must(t, a, 1)
-	if _, err := b.Do(ctx, adding(2)); !errors.Is(err, ledger.ErrForked) {
+	before := pairs(t, s)
+	if _, err := b.Do(ctx, adding(2)); !errors.Is(err, ledger.ErrForked) || errors.Is(err, storage.ErrUnknown) {
 		t.Errorf("the second owner: %v, want %v", err, ledger.ErrForked)
+	}
+	if diff := cmp.Diff(before, pairs(t, s)); diff != "" {
+		t.Errorf("it has written: %s", diff)
 	}
 	if !errors.Is(b.Refusal(), ledger.ErrForked) {
 		t.Errorf("its refusal: %v", b.Refusal())
 	}
 	must(t, a, 3)
+	if err := a.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, config(s, k, newHands()))
+	if _, err := again.Verify(ctx); err != nil {
+		t.Error(err)
+	}
+	state, _ := again.Read()
+	holds(t, state, 1, 3)
 }
 
 // TestKeyUsedElsewhere has the key sign for another store in the middle.
@@ -297,6 +365,8 @@ func TestForged(t *testing.T) {
 		{"horizon too far", func(h *document.Header, _ *document.Hash) { h.Horizon++ }, late, ledger.ErrDamaged, -1},
 		{"horizon too near", func(h *document.Header, _ *document.Hash) { h.Horizon-- }, late, ledger.ErrDamaged, -1},
 		{"horizon fallen", func(h *document.Header, _ *document.Hash) { h.Horizon = noon.Unix() }, add(2, 0), ledger.ErrDamaged, -1},
+		{"count", func(h *document.Header, _ *document.Hash) { h.Count = 2 }, late, ledger.ErrDamaged, -1},
+		{"root", func(*document.Header, *document.Hash) {}, nil, ledger.ErrDamaged, -1},
 		{"older rules", func(h *document.Header, _ *document.Hash) { h.Rules = 1 }, late, ledger.ErrDamaged, -1},
 		{"newer rules", func(h *document.Header, _ *document.Hash) { h.Rules = 3 }, late, ledger.ErrRules, -1},
 		{"chain", func(_ *document.Header, prev *document.Hash) { prev[0] ^= 1 }, late, ledger.ErrForked, -1},
@@ -308,6 +378,9 @@ func TestForged(t *testing.T) {
 			h, prev := good, first.Head
 			c.spoil(&h, &prev)
 			stored, head := ledger.Forge(2, prev, h, k.Public(), c.entry)
+			if c.entry == nil { // another one in the place of the hashed one
+				_, head = ledger.Forge(2, prev, h, k.Public(), late)
+			}
 			put(t, s, ledger.BatchKey("test/1", 2), stored)
 			put(t, s, ledger.HeadKey("test/1"), head)
 			k.set(func() { k.state = signed })
