@@ -82,7 +82,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	pool, err := s.changeable()
+	pool, err := m.changeable(ctx, s)
 	if err != nil {
 		return nil, fail(op, err)
 	}

@@ -45,6 +45,10 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	default:
 		err = invalid("license", "the file is a %v and cannot be installed; add it to the known computers", envelope.Kind)
 	}
+	var doc *document.Error
+	if errors.As(err, &doc) { // it is one of ours and for us, so its inside is at fault
+		err = &detach.Refusal{Code: InvalidDigest, Message: doc.Error()}
+	}
 	return fail(op, err)
 }
 
@@ -62,27 +66,26 @@ func (m *Manager) trusted(name string, publicCode uint32) (ed25519.PublicKey, er
 	}
 }
 
-// trustedPool parses a pool license and verifies it up to its vendor.
-func (m *Manager) trustedPool(raw []byte) (*document.Pool, error) {
-	pool, err := document.ParsePool(raw)
-	if err != nil {
-		return nil, err
-	}
+// verifyPool checks a pool license up to its vendor.
+func (m *Manager) verifyPool(pool *document.Pool) error {
 	vendor, err := m.trusted("pool license", pool.Head.Vendor)
-	if err != nil {
-		return nil, err
-	}
-	return pool, pool.Verify(vendor)
-}
-
-func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
-	license, err := m.trustedPool(e.Body)
 	if err != nil {
 		return err
 	}
-	s, err := m.slot(ctx, license.Head.Key)
+	return pool.Verify(vendor)
+}
+
+func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
+	s, err := m.slot(ctx, e.Origin)
 	if err != nil {
-		return elsewhere(err, "pool license", license.Head.Key)
+		return elsewhere(err, "pool license", e.Origin)
+	}
+	license, err := e.Pool()
+	if err != nil {
+		return err
+	}
+	if err := m.verifyPool(license); err != nil {
+		return err
 	}
 	pool, err := s.served()
 	if pool != nil {
@@ -99,10 +102,7 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
 	if _, err := withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) }); err != nil {
 		return err
 	}
-	if pool == nil {
-		return s.reload(ctx, m)
-	}
-	return s.update(ctx, license)
+	return s.load(ctx, m)
 }
 
 // elsewhere turns "no such key" into the answer for a file whose key is not here.
@@ -118,11 +118,7 @@ func (m *Manager) installLicense(ctx context.Context, e *document.Envelope, requ
 		return &detach.Refusal{Code: HardwareIDMismatch, Message: fmt.Sprintf(
 			"license: it is for the computer with lmsId %d, this one has %d", e.Recipient, m.self.id())}
 	}
-	body, err := e.OpenSealed(m.self.identity.Seal)
-	if err != nil {
-		return err
-	}
-	license, err := document.ParseLicense(body)
+	license, err := e.License(m.self.identity.Seal)
 	if err != nil {
 		return err
 	}
@@ -132,9 +128,6 @@ func (m *Manager) installLicense(ctx context.Context, e *document.Envelope, requ
 	}
 	if err := license.Verify(vendor); err != nil {
 		return err
-	}
-	if e.Origin != license.Terms.Key {
-		return &document.Error{Document: "license", Link: document.LinkEnvelope, Reason: "its outside names another origin than its content"}
 	}
 	if err := m.self.matches(license); err != nil {
 		return err
@@ -151,19 +144,18 @@ func (s *self) matches(l *document.License) error {
 }
 
 func (m *Manager) installReturn(ctx context.Context, e *document.Envelope) error {
-	ret, err := document.ParseReturn(e.Body)
+	s, err := m.slot(ctx, e.Origin)
+	if err != nil {
+		return elsewhere(err, "return", e.Origin)
+	}
+	ret, err := e.Return()
 	if err != nil {
 		return err
-	}
-	key := ret.Terms().Key
-	s, err := m.slot(ctx, key)
-	if err != nil {
-		return elsewhere(err, "return", key)
 	}
 	if err := ret.Verify(s.public); err != nil {
 		return err
 	}
-	pool, err := s.changeable()
+	pool, err := m.changeable(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -128,13 +128,20 @@ func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 }
 
 // changeable gives the ledger of the key's pool, or why it changes nothing now.
-func (s *slot) changeable() (*ledger.Ledger[*detach.Pool], error) {
+func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*detach.Pool], error) {
 	pool, err := s.served()
+	if err != nil {
+		// It may have been a bad moment: look at the key again.
+		if err := s.load(ctx, m); err != nil {
+			return nil, err
+		}
+		pool, _ = s.served()
+	}
 	switch {
-	case err != nil:
-		return nil, err
 	case pool == nil:
 		return nil, &detach.Refusal{Code: FeatureNotFound, Message: fmt.Sprintf("key %d holds no pool license yet", s.info.ID)}
+	case pool.Refusal() != nil:
+		return nil, pool.Refusal()
 	}
-	return pool, pool.Refusal()
+	return pool, s.update(ctx)
 }

@@ -34,12 +34,15 @@ type slot struct {
 	info   device.Info // as the key said when it was first seen
 	public ed25519.PublicKey
 
-	mu   sync.Mutex
-	bus  transport.Bus
-	at   transport.KeyID
-	key  *device.Key                  // nil: pulled out
-	pool *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
-	err  error                        // why the pool on the key is not served
+	loading sync.Mutex // held while the pool's ledger is opened
+
+	mu      sync.Mutex
+	bus     transport.Bus
+	at      transport.KeyID
+	key     *device.Key                  // nil: pulled out
+	license *document.Pool               // the newest one that the key was seen to hold
+	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
+	err     error                        // why the pool on the key is not served
 }
 
 // all gives the slots of now. The slice is the caller's to read.
@@ -150,9 +153,9 @@ func (r *rack) attach(ctx context.Context, m *Manager, bus transport.Bus, at tra
 		return s.reconnect(ctx, m, bus, at, key)
 	}
 	s = &slot{info: info, public: key.Public(), bus: bus, at: at, key: key}
-	s.err = s.load(ctx, m)
+	err = s.load(ctx, m)
 	r.add(s)
-	return s.err
+	return err
 }
 
 // reconnect takes a known key back and finishes what was left undone when it
@@ -165,35 +168,55 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, bus transport.Bus, at 
 	}
 	s.bus, s.at, s.key = bus, at, key
 	s.mu.Unlock()
-	pool, _ := s.served()
-	if pool == nil {
-		return s.reload(ctx, m)
+	if err := s.load(ctx, m); err != nil {
+		return err
 	}
-	return pool.Settle(ctx)
+	if pool, _ := s.served(); pool != nil {
+		return pool.Settle(ctx)
+	}
+	return nil
 }
 
-func (s *slot) reload(ctx context.Context, m *Manager) error {
-	err := s.load(ctx, m)
-	s.mu.Lock()
-	s.err = err
-	s.mu.Unlock()
-	return err
-}
-
-// load reads the pool license in the key and opens its ledger. The key's copy
-// is the truth: a newer one found there becomes an entry.
+// load reads the pool license in the key and opens its ledger, once.
 func (s *slot) load(ctx context.Context, m *Manager) error {
-	raw, err := s.poolLicense(ctx)
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	license, err := s.read(ctx, m)
+	pool, _ := s.served()
+	if err == nil && license != nil && pool == nil {
+		pool, err = s.open(ctx, m, license)
+	}
+	s.mu.Lock()
+	s.license, s.pool, s.err = license, pool, err
+	s.mu.Unlock()
+	if err != nil || pool == nil || pool.Refusal() != nil {
+		return err // a pool that refuses can be read; every change says why not
+	}
+	if err := m.witness(ctx, pool); err != nil {
+		m.distrust.CompareAndSwap(nil, &err)
+		return err
+	}
+	return s.update(ctx)
+}
+
+// read gives the pool license in the key, verified; nil where there is none.
+func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
+	raw, err := withKey(s, func(k *device.Key) ([]byte, error) { return k.Pool(ctx) })
 	if errors.Is(err, device.ErrNoPool) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	license, err := m.trustedPool(raw)
+	license, err := document.ParsePool(raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return license, m.verifyPool(license)
+}
+
+// open opens the ledger of the pool.
+func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
 	clock := m.newClock()
 	pool, err := ledger.Open(ctx, ledger.Config[*detach.Pool]{
 		Name:   fmt.Sprintf("pool/%08x", s.info.ID),
@@ -207,29 +230,29 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 		Witness: m.local.Position,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	clock.Raise(license.Head.Issued)
-	if t, err := s.time(ctx); err == nil {
+	t, err := withKey(s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	if err == nil { // not every key has a clock
 		clock.Raise(t.Unix())
 	}
-	s.mu.Lock()
-	s.pool = pool
-	s.mu.Unlock()
-	if pool.Refusal() != nil {
-		return nil // the pool can be read; every change says why not
-	}
-	if err := m.witness(ctx, pool); err != nil {
-		m.distrust.CompareAndSwap(nil, &err)
-		return err
-	}
-	return s.update(ctx, license)
+	return pool, nil
 }
 
-// update makes the ledger follow a pool license that the key has taken.
-func (s *slot) update(ctx context.Context, license *document.Pool) error {
-	pool, _ := s.served()
-	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+// update makes the ledger follow the pool license in the key. The key's copy is
+// the truth: a newer one found there becomes an entry.
+func (s *slot) update(ctx context.Context) error {
+	s.mu.Lock()
+	pool, license := s.pool, s.license
+	s.mu.Unlock()
+	if license == nil {
+		return fmt.Errorf("key %d no longer holds the pool license it held", s.info.ID)
+	}
+	if state, _ := pool.Read(); state.Counter() >= license.Head.Counter {
+		return nil
+	}
+	_, err := pool.Do(ctx, func(p *detach.Pool, _ ledger.Moment) ([][]byte, error) {
 		if p.Counter() >= license.Head.Counter {
 			return nil, nil
 		}
@@ -297,12 +320,4 @@ func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
 // Advance implements [ledger.Anchor].
 func (s *slot) Advance(ctx context.Context, prev document.Hash, header []byte) (document.Checkpoint, error) {
 	return withKey(s, func(k *device.Key) (document.Checkpoint, error) { return k.Advance(ctx, prev, header) })
-}
-
-func (s *slot) poolLicense(ctx context.Context) ([]byte, error) {
-	return withKey(s, func(k *device.Key) ([]byte, error) { return k.Pool(ctx) })
-}
-
-func (s *slot) time(ctx context.Context) (time.Time, error) {
-	return withKey(s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
 }

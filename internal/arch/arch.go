@@ -23,7 +23,8 @@ type Room struct {
 var Floors = []Room{
 	{Path: ".", Floor: 0},
 	{Path: "internal/arch", Floor: 0},
-	{Path: "examples/", Floor: 7, Third: []string{"github.com/schollz/progressbar/v3"}},
+	{Path: "examples/", Floor: 8},
+	{Path: "licensing/licensingtest", Floor: 7},
 	{Path: "licensing/", Floor: 6},
 	{Path: "licensing", Floor: 5},
 	{Path: "detach", Floor: 4, Third: []string{"github.com/tidwall/btree"}},
@@ -33,7 +34,7 @@ var Floors = []Room{
 	{Path: "transport/simulator", Floor: 3, Plugin: true, UsedBy: []string{"licensing/licensingtest"}},
 	{Path: "transport/transporttest", Floor: 3, Plugin: true},
 	{Path: "storage/memory", Floor: 3, Plugin: true, UsedBy: []string{"licensing/licensingtest"}, Third: []string{"github.com/tidwall/btree"}},
-	{Path: "storage/badgerstore", Floor: 3, Plugin: true, Third: []string{"github.com/dgraph-io/badger/v4", "golang.org/x/sys"}},
+	{Path: "storage/badgerstore", Floor: 3, Plugin: true, Third: []string{"github.com/dgraph-io/badger/v4", "github.com/dgraph-io/ristretto/v2", "golang.org/x/sys"}},
 	{Path: "storage/storagetest", Floor: 3, Plugin: true},
 	{Path: "internal/firmware", Floor: 2, Third: []string{"golang.org/x/sys"}},
 	{Path: "transport", Floor: 2, Seam: true},

@@ -125,7 +125,7 @@ func forbiddenRoom(room *Room, pkg, own string) string {
 		return "its target is not in the plan"
 	case own == pkg:
 		return ""
-	case target.Plugin && room.Floor < 7 && !slices.Contains(target.UsedBy, pkg):
+	case target.Plugin && room.Floor < 8 && !slices.Contains(target.UsedBy, pkg):
 		return "a plug-in is chosen by programs, not by the library"
 	case room.Seam:
 		return "a seam stands on the standard library alone"
