@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
 )
 
@@ -28,7 +29,7 @@ type Local struct {
 	identity *Identity // nil before the first start
 	book     *fingerprint.Book
 
-	mark       int64 // time of the last entry
+	mark       int64 // time of the last entry that is not an expiry
 	isClosed   bool  // the last entry says that the manager ended
 	closeUntil int64
 
@@ -38,7 +39,7 @@ type Local struct {
 	byID     *tree[*held]        // every license ever installed, by state, then id
 	byOrigin *tree[*held]        // the same, by origin and state
 	deaths   *tree[*held]        // the live ones, by death
-	features *tree[featureOf]    // the live ones, by each feature
+	features *tree[featureOf]    // the same, by each feature
 	given    *tree[*held]        // the cancelled ones, by time of cancelling
 	requests *tree[localRequest] // what was asked, by request key
 	lapses   *tree[localRequest] // the same, by when it need not be known any longer
@@ -87,7 +88,8 @@ func (l *Local) Book() *fingerprint.Book { return l.book }
 // Horizon is 0: a manager's own ledger issues no licenses.
 func (l *Local) Horizon() int64 { return 0 }
 
-// LastMark is the time of the last entry, Unix seconds, 0 before the first.
+// LastMark is the time of the last entry, Unix seconds, 0 before the first. That
+// something expired is no mark: it shows in what is read before it is entered.
 func (l *Local) LastMark() int64 { return l.mark }
 
 // ClosedGrants gives the end of the last grant as the last run of the manager
@@ -131,13 +133,38 @@ func (l *Local) Granting(vendor, product, feature uint32) []*Installed {
 		if f.vendor != vendor || f.product != product || f.feature != feature {
 			return false
 		}
-		found = append(found, f.held.installed)
+		if f.held.state == heldLive {
+			found = append(found, f.held.installed)
+		}
 		return true
 	})
 	slices.SortStableFunc(found, func(a, b *Installed) int {
 		return cmp.Compare(b.License.Terms.Death, a.License.Terms.Death)
 	})
 	return found
+}
+
+// WhyNot says why no installed license has a feature: the one that had it and
+// lived longest has expired (DetachedLicenseExpired) or was given back
+// (DetachedLicenseNotFound), or there never was one (FeatureNotFound).
+func (l *Local) WhyNot(vendor, product, feature uint32) *Refusal {
+	var last *held
+	l.features.Ascend(featureOf{vendor: vendor, product: product, feature: feature}, func(f featureOf) bool {
+		if f.vendor != vendor || f.product != product || f.feature != feature {
+			return false
+		}
+		if f.held.state != heldLive && (last == nil || f.held.death >= last.death) {
+			last = f.held
+		}
+		return true
+	})
+	switch {
+	case last == nil:
+		return refuse(code.FeatureNotFound, "no license for feature %d of product %d of vendor %s was installed here", feature, product, code.PublicCodeText(vendor))
+	case last.state == heldExpired:
+		return refuse(code.DetachedLicenseExpired, "license %d for feature %d of product %d ended at %s", last.license, feature, product, clock(last.death))
+	}
+	return refuse(code.DetachedLicenseNotFound, "license %d for feature %d of product %d was given back", last.license, feature, product)
 }
 
 // Cancelled gives the record of the cancelled license with that whole id.
@@ -186,12 +213,14 @@ type held struct {
 	license, origin uint64
 	revision        uint32
 	death           int64
+	vendor          uint32
+	features        []document.FeatureRef
 	state           heldState
 	installed       *Installed       // while live
 	cancelled       *CancelledRecord // while cancelled
 }
 
-// featureOf is one feature of a live license.
+// featureOf is one feature of a license.
 type featureOf struct {
 	vendor, product, feature, modification uint32
 	held                                   *held // nil in a key to search from

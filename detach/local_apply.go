@@ -55,7 +55,9 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 	if (l.identity == nil) != (kind == entryStarted) {
 		return fmt.Errorf("an entry of kind %d, where the identity is made by the first entry and by no other", kind)
 	}
-	l.isClosed, l.closeUntil = false, 0
+	if kind != entryEnded { // which comes by itself, and says nothing of what the manager did
+		l.isClosed, l.closeUntil, l.mark = false, 0, at.Time
+	}
 	switch kind {
 	case entryStarted:
 		err = l.applyStarted(body)
@@ -76,7 +78,6 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 	default:
 		err = fmt.Errorf("a manager's own ledger has no entries of kind %d", kind)
 	}
-	l.mark = at.Time
 	return err
 }
 
@@ -139,7 +140,8 @@ func (l *Local) applyInstalled(at ledger.Position, body []byte) error {
 		return err
 	}
 	h := &held{
-		license: t.License, origin: t.Key, revision: t.Revision, death: t.Death, state: heldLive,
+		license: t.License, origin: t.Key, revision: t.Revision, death: t.Death,
+		vendor: t.Vendor, features: t.Features, state: heldLive,
 		installed: &Installed{license, at.Time, at.Seq},
 	}
 	l.become(was, h)
@@ -215,7 +217,10 @@ func (l *Local) applyClosed(body []byte) error {
 
 // as is the same license in another state, without what belonged to the old one.
 func (h *held) as(state heldState) *held {
-	return &held{license: h.license, origin: h.origin, revision: h.revision, death: h.death, state: state}
+	return &held{
+		license: h.license, origin: h.origin, revision: h.revision, death: h.death,
+		vendor: h.vendor, features: h.features, state: state,
+	}
 }
 
 // become puts now in the place of was, nil for a license that is new here, in
@@ -224,29 +229,29 @@ func (l *Local) become(was, now *held) {
 	if was != nil {
 		l.byID.Delete(was)
 		l.byOrigin.Delete(was)
+		for _, f := range was.features {
+			l.features.Delete(was.feature(f))
+		}
 		switch was.state {
 		case heldLive:
 			l.deaths.Delete(was)
-			for _, f := range was.installed.License.Features {
-				l.features.Delete(was.feature(f))
-			}
 		case heldCancelled:
 			l.given.Delete(was)
 		}
 	}
 	l.byID.Set(now)
 	l.byOrigin.Set(now)
+	for _, f := range now.features {
+		l.features.Set(now.feature(f))
+	}
 	switch now.state {
 	case heldLive:
 		l.deaths.Set(now)
-		for _, f := range now.installed.License.Features {
-			l.features.Set(now.feature(f))
-		}
 	case heldCancelled:
 		l.given.Set(now)
 	}
 }
 
-func (h *held) feature(f document.Feature) featureOf {
-	return featureOf{h.installed.License.Terms.Vendor, f.ProductNumber, f.FeatureNumber, f.Modification, h}
+func (h *held) feature(f document.FeatureRef) featureOf {
+	return featureOf{h.vendor, f.ProductNumber, f.FeatureNumber, f.Modification, h}
 }

@@ -135,10 +135,10 @@ func (l *Local) Check() error {
 	var live, features, given int
 	var err error
 	l.byID.Scan(func(h *held) bool {
+		features += len(h.features)
 		switch h.state {
 		case heldLive:
 			live++
-			features += len(h.installed.License.Features)
 			err = l.checkLive(h)
 		case heldCancelled:
 			given++

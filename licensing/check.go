@@ -40,7 +40,7 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 	}
 	defer done()
 	state, now := m.local.Read()
-	var why error = refuse(op, FeatureNotFound, "no license for feature %d of product %d of vendor %s is installed here", feature, product, PublicCodeText(vendor))
+	var why error = state.WhyNot(vendor, product, feature)
 	for _, in := range state.Granting(vendor, product, feature) {
 		end, err := m.mayRun(in, product, feature, now)
 		if err == nil {
