@@ -24,13 +24,17 @@ const (
 	now  = int64(1_700_000_000)
 )
 
-// print is the fingerprint of computer id with its own keys of generation gen.
-func print(t interface{ Fatalf(string, ...any) }, id uint64, gen byte, host string, issued int64) *document.Fingerprint {
+func signKey(id uint64, gen byte) ed25519.PrivateKey {
 	seed := make([]byte, ed25519.SeedSize)
 	binary.BigEndian.PutUint64(seed, id)
 	seed[31] = gen
-	key := ed25519.NewKeyFromSeed(seed)
-	seal, err := document.NewSealKey(seed)
+	return ed25519.NewKeyFromSeed(seed)
+}
+
+// print is the fingerprint of computer id with its own keys of generation gen.
+func print(t interface{ Fatalf(string, ...any) }, id uint64, gen byte, host string, issued int64) *document.Fingerprint {
+	key := signKey(id, gen)
+	seal, err := document.NewSealKey(key.Seed())
 	if err != nil {
 		t.Fatalf("sealing key: %v", err)
 	}
@@ -38,6 +42,17 @@ func print(t interface{ Fatalf(string, ...any) }, id uint64, gen byte, host stri
 		ID: id, HostName: host, Sign: key.Public().(ed25519.PublicKey), Seal: seal.Public(),
 		Components: fingerprint.Hash(id, fingerprint.Static{{"MACHINE", fmt.Sprint(id)}}),
 	}, issued)
+	if err != nil {
+		t.Fatalf("fingerprint: %v", err)
+	}
+	return f
+}
+
+// rekeyed is the fingerprint of computer id of which just one key is another.
+func rekeyed(t interface{ Fatalf(string, ...any) }, id uint64, sign, seal byte) *document.Fingerprint {
+	computer := print(t, id, sign, "PC", now).Computer
+	computer.Seal = print(t, id, seal, "PC", now).Computer.Seal
+	f, err := document.SignFingerprint(signKey(id, sign), computer, now)
 	if err != nil {
 		t.Fatalf("fingerprint: %v", err)
 	}
@@ -142,6 +157,12 @@ func TestAddRefuses(t *testing.T) {
 		{"another kind of file", with(func(f *fingerprint.Fields) {
 			f.Fingerprint = document.Wrap(document.KindReturn, 1, 7, []byte("x"))
 		}), code.InvalidParameter, "fingerprint"},
+		{"an outside of another kind", with(func(f *fingerprint.Fields) {
+			f.Fingerprint = document.Wrap(document.KindReturn, 0, 7, print(t, 7, 0, "PC", now).Bytes())
+		}), code.InvalidParameter, "fingerprint"},
+		{"an outside that names a key", with(func(f *fingerprint.Fields) {
+			f.Fingerprint = document.Wrap(document.KindFingerprint, 1, 7, print(t, 7, 0, "PC", now).Bytes())
+		}), code.InvalidParameter, "fingerprint"},
 		{"an outside that lies", with(func(f *fingerprint.Fields) {
 			f.Fingerprint = document.Wrap(document.KindFingerprint, 0, 8, print(t, 7, 0, "PC", now).Bytes())
 		}), code.InvalidParameter, "fingerprint"},
@@ -154,6 +175,8 @@ func TestAddRefuses(t *testing.T) {
 		{"a time before 1970", with(func(f *fingerprint.Fields) { f.Issued = &negative }), code.InvalidParameter, "issueTime"},
 		{"the local computer", given(print(t, self, 0, "Here", now)), code.OperationIsNotAllowed, "lmsId"},
 		{"a known one with other keys", given(print(t, 1, 1, "B2291-PC", now+9)), code.OperationIsNotAllowed, "lmsId"},
+		{"a known one with another signing key", given(rekeyed(t, 1, 1, 0)), code.OperationIsNotAllowed, "lmsId"},
+		{"a known one with another sealing key", given(rekeyed(t, 1, 0, 1)), code.OperationIsNotAllowed, "lmsId"},
 		{"a known one, older", given(print(t, 1, 0, "B2291-PC", now-1)), code.InvalidUpdateOrAlreadyInstalled, "fingerprint"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -357,8 +380,8 @@ func TestPropertyBook(t *testing.T) {
 				if known == (err != nil) {
 					t.Fatalf("editing %d: %v", id, err)
 				} else if known {
-					// The same fingerprint, added again, undoes no edit: the model
-					// cannot tell, so the fingerprint is made newer here.
+					// An edit stays when the same fingerprint is added again. The model
+					// cannot tell the two apart, so an edit brings a newer one along.
 					e.host, e.issued = host, e.issued+1
 					f := fingerprint.Buffer(print(t, id, e.gen, host, e.issued))
 					change, err = b.Edit(fingerprint.Fields{ID: &id, HostName: &host, Fingerprint: f})

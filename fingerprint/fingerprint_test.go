@@ -138,6 +138,10 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s: changed %v, want %v (%v)", tt.name, changed, tt.changed, err)
 		}
 	}
+	zero := []document.Component{{Name: "MACHINE"}} // a hash is nothing but bytes
+	if fingerprint.Match(document.Binding{Rules: rules}, zero, nil) == nil {
+		t.Error("a missing component matches a hash of zeros")
+	}
 	top := document.Binding{MaxChanges: 1<<32 - 1, Rules: []document.BindingRule{
 		{Component: "CPU", Weight: 1<<32 - 1, Replaceable: true}, {Component: "MAC", Weight: 1, Replaceable: true},
 	}}

@@ -1,0 +1,121 @@
+package detach
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/code"
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+// Folding refuses what contradicts the state, however it came into the chain.
+func TestApplyRefusesContradictions(t *testing.T) {
+	w := newLocalWorld(t)
+	l, higher, back := w.issue(1, 1), w.issue(1, 1, func(t *document.Terms) { t.Revision = 2 }), w.issue(1, 2)
+	for _, x := range []*document.License{l, back} {
+		if err := w.install(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.cancel(2, document.RequestKey{}); err != nil {
+		t.Fatal(err)
+	}
+	own := w.state.Identity()
+	other := testIdentity(t, 9)
+	observed := func(id *Identity) []byte {
+		f := printOf(t, id, "x", w.now)
+		return document.EncodeEntry(entryComputerObserved, computer{Change: fingerprint.Change{ID: id.ID, Issued: w.now, Fingerprint: f.Bytes()}})
+	}
+	for name, entry := range map[string][]byte{
+		"a return of a revision that is not installed": document.EncodeEntry(entryCancelled, cancelled{Return: w.sign(higher).Bytes()}),
+		"a second return":                         document.EncodeEntry(entryCancelled, cancelled{Return: w.sign(back).Bytes()}),
+		"a license that is installed":             document.EncodeEntry(entryInstalled, installed{License: l.Bytes()}),
+		"a license that was given back":           document.EncodeEntry(entryInstalled, installed{License: back.Bytes()}),
+		"a license that has ended":                document.EncodeEntry(entryInstalled, installed{License: w.issue(2, 9, func(t *document.Terms) { t.Issued -= t.Duration }).Bytes()}),
+		"a license for another computer":          document.EncodeEntry(entryInstalled, installed{License: w.issue(2, 9, func(t *document.Terms) { t.Recipient = recipientOf(other) }).Bytes()}),
+		"a license that is none":                  document.EncodeEntry(entryInstalled, installed{License: []byte{0xa0}}),
+		"a return that is none":                   document.EncodeEntry(entryCancelled, cancelled{Return: []byte{0xa0}}),
+		"a deletion of what is installed":         document.EncodeEntry(entryForgotten, forgotten{License: l.Terms.License, Origin: l.Terms.Key}),
+		"an expiry of what is still to come":      document.EncodeEntry(entryEnded, ended{w.now + 1}),
+		"a close with a negative time":            document.EncodeEntry(entryClosed, closed{-1}),
+		"the own computer with other sign keys":   observed(&Identity{own.ID, other.Sign, own.Seal, nil}),
+		"the own computer with other seal keys":   observed(&Identity{own.ID, own.Sign, other.Seal, nil}),
+		"another computer as the own":             observed(other),
+		"the own computer by hand":                bytes.Replace(observed(own), []byte{0x18, byte(entryComputerObserved)}, []byte{0x18, byte(entryComputerAdded)}, 1),
+		"a computer that is none":                 document.EncodeEntry(entryComputerAdded, computer{Change: fingerprint.Change{ID: 7, Fingerprint: []byte{0xa0}}}),
+		"an identity with an id that is none":     document.EncodeEntry(entryStarted, started{ID: 7}),
+		"a body of another kind":                  document.EncodeEntry(entryForgotten, ended{w.now}),
+		"a start entry of another shape":          document.EncodeEntry(entryStarted, ended{w.now}),
+		"a kind that is kept free for the future": document.EncodeEntry(82, marked{}),
+	} {
+		if err := w.state.Clone().Apply(w.position(0), entry); err == nil {
+			t.Errorf("%s was folded in", name)
+		}
+		if err := NewLocal(trustOne).Apply(w.position(0), entry); err == nil {
+			t.Errorf("%s was a first entry", name)
+		}
+	}
+	if err := w.state.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A license from a key whose id is the license's short id, too, is one license.
+func TestFindCountsALicenseOnce(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, originID(1))
+	if err := w.install(l); err != nil {
+		t.Fatal(err)
+	}
+	found, err := w.state.Find(originID(1), document.RequestKey{}, w.now)
+	if err != nil || found.Installed.License.Terms.License != l.Terms.License {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+// A request about a license that is dead is known for a day.
+func TestRequestKeysOutliveDeadLicenses(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, 1)
+	if err := w.install(l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.cancel(1, document.RequestKey{}); err != nil {
+		t.Fatal(err)
+	}
+	w.now = l.Terms.Death + 5
+	before, forget := w.state, asked(1, 1)
+	w.must(w.state.Forget(l.Terms.License, forget, w.now))
+	w.now += requestLife - 1
+	w.must(w.state.Mark(), nil)
+	if entries, err := w.state.Forget(l.Terms.License, forget, w.now); len(entries) != 0 || err != nil {
+		t.Errorf("within a day: %d entries, %v", len(entries), err)
+	}
+	w.now++
+	_, err := w.state.Forget(l.Terms.License, forget, w.now)
+	wantCode(t, err, code.NoResultsFound)
+	if n := before.requests.Len(); n != 0 {
+		t.Errorf("a state from before knows %d requests", n)
+	}
+}
+
+// A request key may be used again once it is no longer known, whether or not
+// that was entered.
+func TestRequestKeysCanBeUsedAgain(t *testing.T) {
+	w := newLocalWorld(t)
+	f := printOf(t, testIdentity(t, 9), "pc", w.now)
+	first, err := w.state.AddComputer(fieldsOf(f), asked(1, 1), w.now)
+	w.must(first, err)
+	w.now += requestLife
+	second, err := w.state.RemoveComputer(f.Computer.ID, asked(1, 2), w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.state.Apply(w.position(0), second[0]); err != nil { // without what is due
+		t.Fatal(err)
+	}
+	if err := w.state.Check(); err != nil || w.state.requests.Len() != 1 {
+		t.Errorf("%d requests are known, %v", w.state.requests.Len(), err)
+	}
+}
