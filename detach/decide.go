@@ -16,6 +16,10 @@ import (
 const (
 	maxDuration = 1<<31 - 1 // seconds
 	maxSeats    = 65535
+
+	// maxSelectors is far more than a key has products and features, so that a
+	// refusal that names each of them stays readable.
+	maxSelectors = 4 * document.MaxFeatures
 )
 
 // DetachRequest asks for one license.
@@ -85,6 +89,8 @@ func (r *DetachRequest) check() error {
 		return refuse(code.InvalidParameter, "concurrentResourceToConsume is %d, want 1 to %d", r.Seats, maxSeats)
 	case len(r.Features) == 0:
 		return refuse(code.InvalidParameter, "productFeatures is empty, want at least one product or feature")
+	case len(r.Features) > maxSelectors:
+		return refuse(code.InvalidParameter, "productFeatures has %d entries, at most %d are allowed", len(r.Features), maxSelectors)
 	}
 	return nil
 }
@@ -112,13 +118,14 @@ func (p *Pool) choose(selectors []Selector) ([]*document.Feature, []obstacle, er
 	var places []int
 	var missing []obstacle
 	var ambiguous []Detail
-	for _, s := range distinct(selectors) {
-		product := p.product(s.ProductNumber)
-		if mods := p.modifications(product); len(mods) > 1 {
-			if n := len(ambiguous); n == 0 || ambiguous[n-1].ProductNumber != s.ProductNumber {
+	var number uint32
+	var product []int // the features of product number
+	for i, s := range distinct(selectors) {
+		if i == 0 || s.ProductNumber != number {
+			number, product = s.ProductNumber, p.product(s.ProductNumber)
+			if mods := p.modifications(product); len(mods) > 1 {
 				ambiguous = append(ambiguous, mods...)
 			}
-			continue
 		}
 		found := len(places)
 		for _, at := range product {

@@ -35,6 +35,7 @@ func TestDetachChecksTheRequestBeforeAnythingElse(t *testing.T) {
 		{"no seats", DetachRequest{Features: unknown, Duration: 1}, "concurrentResourceToConsume"},
 		{"65536 seats", DetachRequest{Features: unknown, Seats: 65536, Duration: 1}, "concurrentResourceToConsume"},
 		{"no features", DetachRequest{Seats: 1, Duration: 1}, "productFeatures"},
+		{"too many features", DetachRequest{Features: make([]Selector, maxSelectors+1), Seats: 1, Duration: 1}, "productFeatures"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.request.Recipient = pc(1)

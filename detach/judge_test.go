@@ -1,6 +1,7 @@
 package detach
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -142,5 +143,33 @@ func TestJudgeBeforeTheFirstLicense(t *testing.T) {
 	}
 	if err := empty.Judge(at, document.EncodeEntry(entryUpdated, updated{Pool: w.license(1, feature(1, 1)).Bytes()})); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestJudgeNoticesEveryBit flips a bit in each byte of the entries that carry
+// signatures.
+func TestJudgeNoticesEveryBit(t *testing.T) {
+	w := worldOf(t, feature(1, 5))
+	live := w.mustDetach(request(1, 3600, 1))
+	at := ledger.Position{Seq: w.seq + 1, Time: w.now, Rules: 1}
+	back, err := w.pool.Return(w.giveBack(1, live.License, 0), w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, err := w.pool.Update(w.license(2, feature(1, 5), feature(2, 5)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range [][]byte{back[0], newer[0]} {
+		if err := w.pool.Judge(at, entry); err != nil {
+			t.Fatal(err)
+		}
+		for i := range entry {
+			forged := bytes.Clone(entry)
+			forged[i] ^= 1 << (i % 8)
+			if w.pool.Judge(at, forged) == nil {
+				t.Errorf("bit %d of byte %d may be flipped in %x", i%8, i, entry)
+			}
+		}
 	}
 }

@@ -86,8 +86,9 @@ func (p *Pool) Detached(filter Filter) Sequence {
 	if !ok || filter.Dongle != nil && *filter.Dongle != p.trust.Key {
 		return Sequence{}
 	}
-	all := Sequence{list: p.list, from: rank(p.list, tag), n: p.out.Len()}
-	if tag != everything { // which has no tag after it
+	all := Sequence{list: p.list, from: p.list.Len() - p.out.Len(), n: p.out.Len()}
+	if tag != everything { // which comes last
+		all.from = rank(p.list, tag)
 		all.n = rank(p.list, tag+1) - all.from
 	}
 	if filter.Search == "" {
