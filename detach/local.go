@@ -128,19 +128,16 @@ func (l *Local) IsInstalled(id uint64) bool { return l.named(heldLive, id) != ni
 // modification of its product, the one that lives longest first.
 func (l *Local) Granting(vendor, product, feature uint32) []*Installed {
 	var found []*Installed
-	from := featureOf{vendor: vendor, product: product, feature: feature}
-	l.features.Ascend(from, func(f featureOf) bool {
-		if f.vendor != vendor || f.product != product || f.feature != feature {
+	l.features.Ascend(featureOf{vendor: vendor, product: product, feature: feature}, func(f featureOf) bool {
+		if f.vendor != vendor || f.product != product || f.feature != feature || f.held.state != heldLive {
 			return false
 		}
-		if f.held.state == heldLive {
+		if n := len(found); n == 0 || found[n-1] != f.held.installed { // several modifications are one license
 			found = append(found, f.held.installed)
 		}
 		return true
 	})
-	slices.SortStableFunc(found, func(a, b *Installed) int {
-		return cmp.Compare(b.License.Terms.Death, a.License.Terms.Death)
-	})
+	slices.Reverse(found)
 	return found
 }
 
@@ -149,14 +146,12 @@ func (l *Local) Granting(vendor, product, feature uint32) []*Installed {
 // (DetachedLicenseNotFound), or there never was one (FeatureNotFound).
 func (l *Local) WhyNot(vendor, product, feature uint32) *Refusal {
 	var last *held
-	l.features.Ascend(featureOf{vendor: vendor, product: product, feature: feature}, func(f featureOf) bool {
-		if f.vendor != vendor || f.product != product || f.feature != feature {
-			return false
-		}
-		if f.held.state != heldLive && (last == nil || f.held.death >= last.death) {
+	// No feature has the highest number, so the next one's place is the end.
+	l.features.Descend(featureOf{vendor: vendor, product: product, feature: feature + 1}, func(f featureOf) bool {
+		if f.vendor == vendor && f.product == product && f.feature == feature && f.held.state != heldLive {
 			last = f.held
 		}
-		return true
+		return false
 	})
 	switch {
 	case last == nil:
@@ -261,18 +256,22 @@ func heldByGiven(a, b *held) bool {
 	) < 0
 }
 
+// byFeatureOf puts the live licenses of a feature before those of the past, and
+// those that end later after those that end earlier.
 func byFeatureOf(a, b featureOf) bool {
-	c := cmp.Or(
-		cmp.Compare(a.vendor, b.vendor), cmp.Compare(a.product, b.product),
-		cmp.Compare(a.feature, b.feature), cmp.Compare(a.modification, b.modification),
-	)
+	c := cmp.Or(cmp.Compare(a.vendor, b.vendor), cmp.Compare(a.product, b.product), cmp.Compare(a.feature, b.feature))
 	switch {
 	case c != 0:
 		return c < 0
 	case a.held == nil || b.held == nil:
 		return a.held == nil && b.held != nil
 	}
-	return compareHeld(a.held, b.held) < 0
+	return cmp.Or(
+		cmp.Compare(min(a.held.state, heldCancelled), min(b.held.state, heldCancelled)), // past or not
+		cmp.Compare(a.held.death, b.held.death),
+		compareHeld(a.held, b.held),
+		cmp.Compare(a.modification, b.modification),
+	) < 0
 }
 
 func byRequestKey(a, b localRequest) bool { return bytes.Compare(a.Key[:], b.Key[:]) < 0 }

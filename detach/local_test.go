@@ -327,27 +327,6 @@ func TestInstalledIsOrderedByShortID(t *testing.T) {
 	}
 }
 
-func TestTheLongestLivingGrantsFirst(t *testing.T) {
-	w := newLocalWorld(t)
-	for id, duration := range map[uint64]int64{1: 60, 2: 180, 3: 120} {
-		if err := w.install(w.issue(id, id, func(t *document.Terms) { t.Duration = duration })); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var got []uint64
-	for _, in := range w.state.Granting(vendorCode, 16, 8) {
-		got = append(got, in.License.Terms.License-1<<40)
-	}
-	if want := []uint64{2, 3, 1}; !cmp.Equal(got, want) {
-		t.Errorf("granting %v, want %v", got, want)
-	}
-	for _, other := range [][3]uint32{{1, 16, 8}, {vendorCode, 15, 8}, {vendorCode, 16, 9}} {
-		if got := w.state.Granting(other[0], other[1], other[2]); len(got) != 0 {
-			t.Errorf("%v is granted by %v", other, got)
-		}
-	}
-}
-
 func TestThousandsExpireInOneEntry(t *testing.T) {
 	w := newLocalWorld(t)
 	const n = 1000
@@ -441,27 +420,6 @@ func TestLocalRequestKeys(t *testing.T) {
 	}
 	_, err = w.state.Install(l, asked(1, 2), w.now)
 	wantCode(t, err, code.DetachedLicenseExpired)
-}
-
-func TestMarksTellAGoodEnd(t *testing.T) {
-	w := newLocalWorld(t)
-	if _, known := w.state.ClosedGrants(); known || w.state.LastMark() != start {
-		t.Error("a new manager was closed")
-	}
-	w.now += 60
-	w.must(w.state.Close(w.now+30), nil)
-	if until, known := w.state.ClosedGrants(); !known || until != w.now+30 || w.state.LastMark() != w.now {
-		t.Errorf("closed with grants until %d (%v) at %d", until-w.now, known, w.state.LastMark())
-	}
-	w.now += 60
-	w.must(w.state.Mark(), nil)
-	if _, known := w.state.ClosedGrants(); known || w.state.LastMark() != w.now {
-		t.Error("it still counts as closed after another entry")
-	}
-	w.must(w.state.Close(-5), nil)
-	if until, known := w.state.ClosedGrants(); !known || until != 0 {
-		t.Errorf("closed with grants until %d (%v)", until, known)
-	}
 }
 
 func TestNothingHappensBeforeTheFirstStart(t *testing.T) {
