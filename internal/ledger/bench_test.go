@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
 	"github.com/sojournlm/sojourn/storage/memory"
 )
 
@@ -24,9 +25,9 @@ func (s *counter) Due(int64) [][]byte                  { return nil }
 func (s *counter) Horizon() int64                      { return s.horizon }
 func (s *counter) Check() error                        { return nil }
 
-func benchLedger(b *testing.B, k *key) *ledger.Ledger[*counter] {
+func benchLedger(b *testing.B, s storage.Store, k *key) *ledger.Ledger[*counter] {
 	l, err := ledger.Open(context.Background(), ledger.Config[*counter]{
-		Name: "bench/1", Store: memory.New(), Anchor: k, Empty: new(counter), Rules: 1,
+		Name: "bench/1", Store: s, Anchor: k, Empty: new(counter), Rules: 1,
 		Clock: ledger.NewClock(ledger.System(), 0, 0),
 	})
 	if err != nil {
@@ -44,7 +45,7 @@ func BenchmarkCommit(b *testing.B) {
 			b.Run(fmt.Sprintf("key=%v/callers=%d", delay, callers), func(b *testing.B) {
 				k := newKey()
 				k.delay = delay
-				l := benchLedger(b, k)
+				l := benchLedger(b, memory.New(), k)
 				entry := make([]byte, 300)
 				var left atomic.Int64
 				left.Store(int64(b.N))
@@ -80,7 +81,7 @@ func BenchmarkCommit(b *testing.B) {
 
 // BenchmarkRead is a look at the state.
 func BenchmarkRead(b *testing.B) {
-	l := benchLedger(b, newKey())
+	l := benchLedger(b, memory.New(), newKey())
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			l.Read()
@@ -88,9 +89,10 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
-// BenchmarkVerify is the verification of a thousand batches of ten entries.
-func BenchmarkVerify(b *testing.B) {
-	l := benchLedger(b, newKey())
+// thousand is a store with a thousand batches of ten entries, and its key.
+func thousand(b *testing.B) (storage.Store, *key) {
+	s, k := memory.New(), newKey()
+	l := benchLedger(b, s, k)
 	entries := make([][]byte, 10)
 	for i := range entries {
 		entries[i] = make([]byte, 300)
@@ -100,6 +102,22 @@ func BenchmarkVerify(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	l.Close(context.Background())
+	return s, k
+}
+
+// BenchmarkOpen is the fold of a thousand batches of ten entries.
+func BenchmarkOpen(b *testing.B) {
+	s, k := thousand(b)
+	for b.Loop() {
+		benchLedger(b, s, k).Close(context.Background())
+	}
+}
+
+// BenchmarkVerify is the same with every signature.
+func BenchmarkVerify(b *testing.B) {
+	s, k := thousand(b)
+	l := benchLedger(b, s, k)
 	for b.Loop() {
 		if _, err := l.Verify(context.Background()); err != nil {
 			b.Fatal(err)

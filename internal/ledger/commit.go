@@ -15,11 +15,11 @@ import (
 // Do commits what decide decides on.
 //
 // decide looks at the state as the batch so far leaves it, with everything due
-// applied, and gives entries, none, or an error. It must not change the state,
-// has no effects but on what it captures, and may run again, in another
-// goroutine but before Do returns an answer of its own; what it captured is not
-// to be read when Do gave an error. The entries belong to the ledger then. A
-// panic of decide goes on in Do.
+// applied, and gives entries, none, or an error. The entries belong to the ledger
+// then. It must not change the state, has no effects but on what it captures, and
+// may run again. It runs in the committer's goroutine, so it must not call Do,
+// Settle or Close, and what it captures is safe to read when Do has returned,
+// unless the error wraps storage.ErrUnknown. A panic of decide goes on in Do.
 //
 // When Do gives a Receipt, the entries are stored and signed. An error of decide
 // is given as it is. Any error means that nothing happened, unless it wraps
@@ -256,7 +256,7 @@ func (l *Ledger[S]) commit(ctx context.Context, d *draft[S]) (*batch, *tip[S], e
 	t := &tip[S]{state: d.state, header: b.header, head: b.head}
 	l.pending = &pending[S]{batch: b, base: d.base, tip: t}
 	if err := l.settle(ctx); err != nil {
-		return nil, nil, l.failAt("commit", h.Seq, &unknown{"it is stored, but the key did not sign it", err})
+		return nil, nil, l.failAt("commit", h.Seq, &unknown{"it is stored, but the key did not sign it", errors.Unwrap(err)})
 	}
 	l.count(func(s *Stats) {
 		s.Batches++
@@ -297,7 +297,7 @@ func (l *Ledger[S]) store(ctx context.Context, base *tip[S], b *batch) error {
 }
 
 func (l *Ledger[S]) encodeHead(seq uint64, head document.Hash) []byte {
-	return document.Encode(headRecord{Version: version, Seq: seq, Head: head, Public: l.cfg.Anchor.Public()})
+	return document.Encode(headRecord{Version: version, Seq: seq, Head: head, Public: l.public})
 }
 
 // owns says whether the store's head is still t.

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/storage"
@@ -111,7 +112,7 @@ func (c *Config[S]) check() error {
 // ledger open at a time; a second one is found out by its first commit.
 type Ledger[S State[S]] struct {
 	cfg    Config[S]
-	public ed25519.PublicKey // of the key that signed what is stored
+	public ed25519.PublicKey // of the key that signed what is stored: the anchor's, unless that was lost
 
 	tip     atomic.Pointer[tip[S]] // what is stored and signed
 	due     atomic.Pointer[due[S]] // tip with what was due at the last Read
@@ -204,3 +205,25 @@ func (l *Ledger[S]) Position() document.Witness {
 // Header is that of the newest batch that is stored and signed; zero before the
 // first.
 func (l *Ledger[S]) Header() document.Header { return l.tip.Load().header }
+
+// Stats counts what a ledger did since it was opened.
+type Stats struct {
+	Batches  uint64        // committed
+	Entries  uint64        // in them
+	Commands uint64        // answered with them
+	InStore  time.Duration // spent in commits of the store
+	InKey    time.Duration // spent in advances of the key
+}
+
+// Stats is the counts as of now.
+func (l *Ledger[S]) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats
+}
+
+func (l *Ledger[S]) count(add func(*Stats)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	add(&l.stats)
+}

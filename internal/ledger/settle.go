@@ -20,8 +20,8 @@ type pending[S State[S]] struct {
 	tip   *tip[S] // after the batch; nil for one that was found and not judged yet
 }
 
-// settle has the pending batch signed and shows it. When it fails, the batch is
-// still pending or the ledger is refused.
+// settle has the pending batch signed and shows it. When it fails, with an Error,
+// the batch is still pending or the ledger is refused.
 func (l *Ledger[S]) settle(ctx context.Context) error {
 	p := l.pending
 	if p == nil {
@@ -31,18 +31,18 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 	if err := l.judge(p); err != nil {
 		return err
 	}
-	var causes error
+	var cause error
 	for range tries {
 		c, err := l.advance(ctx, p.batch)
 		if err == nil {
 			l.show(p.tip, c)
 			return nil
 		}
-		causes = errors.Join(causes, err)
+		cause = err
 		// Whether the key has moved is not guessed but asked.
 		c, err = l.checkpoint(ctx)
 		if err != nil {
-			return l.failAt("settle", seq, errors.Join(causes, err))
+			return l.failAt("settle", seq, fmt.Errorf("%w; and then: %w", cause, err))
 		}
 		switch {
 		case c.Seq == seq && c.Head == p.batch.head && c.Horizon >= p.batch.header.Horizon:
@@ -52,7 +52,7 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 			return l.refuse(l.failAt("settle", seq, fmt.Errorf("%w: the key is at another batch %d", ErrForked, c.Seq)))
 		}
 	}
-	return l.failAt("settle", seq, causes)
+	return l.failAt("settle", seq, cause)
 }
 
 // show makes t, now signed, what everybody sees.
@@ -88,7 +88,7 @@ func (l *Ledger[S]) advance(ctx context.Context, b *batch) (document.Checkpoint,
 	if err != nil {
 		return c, err
 	}
-	if c.Seq != b.header.Seq || c.Head != b.head || c.Horizon < b.header.Horizon || !c.Verify(l.cfg.Anchor.Public()) {
+	if c.Seq != b.header.Seq || c.Head != b.head || c.Horizon < b.header.Horizon || !c.Verify(l.public) {
 		return c, errors.New("the key has signed something else")
 	}
 	return c, nil
@@ -100,7 +100,7 @@ func (l *Ledger[S]) checkpoint(ctx context.Context) (document.Checkpoint, error)
 	if err != nil {
 		return c, err
 	}
-	if !c.Verify(l.cfg.Anchor.Public()) {
+	if !c.Verify(l.public) {
 		return c, errors.New("the key's checkpoint is not signed by the key")
 	}
 	return c, nil
