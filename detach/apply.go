@@ -30,7 +30,7 @@ func (p *Pool) Apply(at ledger.Position, entry []byte) error {
 	case entryExpired:
 		return p.applyExpired(at, body)
 	case entryUpdated:
-		return p.applyUpdated(body)
+		return p.applyUpdated(at, body)
 	}
 	return fmt.Errorf("a pool's ledger has no entries of kind %d", kind)
 }
@@ -74,8 +74,8 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 	}
 	if t.Request.Key != (document.Hash{}) {
 		r.request = &t.Request
-		if _, ok := p.requests.Get(r); ok {
-			return nil, errors.New("its request key is in use")
+		if err := p.unasked(t.Request); err != nil {
+			return nil, err
 		}
 	}
 	for i, ref := range t.Features {
@@ -130,6 +130,10 @@ func (p *Pool) applyReturned(at ledger.Position, body []byte) error {
 	if b.Until < 0 || b.Until > r.Death() {
 		return fmt.Errorf("license %d is given back with grants until %d, but dies at %d", b.License, b.Until, r.Death())
 	}
+	if err := p.unasked(b.Request); err != nil {
+		return fmt.Errorf("return of license %d: %w", b.License, err)
+	}
+	p.noteAsked(b.Request, r.Death())
 	p.forget(r)
 	p.hide(r)
 	if b.Until <= at.Time {
@@ -148,6 +152,7 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 	if err != nil {
 		return err
 	}
+	p.forgetAsked(b.Time)
 	for {
 		r, ok := p.due.Min()
 		if !ok || r.due > b.Time {
@@ -173,24 +178,37 @@ func parseExpired(at ledger.Position, body []byte) (expired, error) {
 	return b, err
 }
 
-func (p *Pool) applyUpdated(body []byte) error {
-	license, err := parseUpdated(body)
+func (p *Pool) applyUpdated(at ledger.Position, body []byte) error {
+	license, request, err := parseUpdated(body)
 	if err != nil {
 		return err
 	}
 	if err := p.follows(license); err != nil {
 		return err
 	}
+	if err := p.unasked(request); err != nil {
+		return fmt.Errorf("pool license: %w", err)
+	}
+	p.noteAsked(request, at.Time+updateKnown)
 	p.license = license
 	return nil
 }
 
-func parseUpdated(body []byte) (*document.Pool, error) {
+func parseUpdated(body []byte) (*document.Pool, document.RequestKey, error) {
 	b, err := parseBody[updated]("update entry", body)
 	if err != nil {
-		return nil, err
+		return nil, document.RequestKey{}, err
 	}
-	return document.ParsePool(b.Pool)
+	license, err := document.ParsePool(b.Pool)
+	return license, b.Request, err
+}
+
+// unasked refuses a new entry under a request key that is in use.
+func (p *Pool) unasked(request document.RequestKey) error {
+	if before, err := p.Asked(request); before || err != nil {
+		return errors.New("its request key is in use")
+	}
+	return nil
 }
 
 // remember and forget put a record among all that are remembered and take it
@@ -261,7 +279,9 @@ func (p *Pool) give(r *Record) {
 // of dead licenses, seats whose last grant has ended, and request keys that
 // need not be remembered. It is nil where nothing is due.
 func (p *Pool) Due(now int64) [][]byte {
-	if r, ok := p.due.Min(); !ok || r.due > now {
+	r, some := p.due.Min()
+	a, any := p.lapses.Min()
+	if !(some && r.due <= now || any && a.until <= now) {
 		return nil
 	}
 	return [][]byte{document.EncodeEntry(entryExpired, expired{Time: now})}

@@ -48,6 +48,9 @@ func (p *Pool) Check() error {
 		errs = append(errs, fmt.Errorf("licenses hold seats of %d features, %d are counted as away", len(held), p.taken.Len()))
 	}
 	got = place{p.records.Len(), p.due.Len(), p.requests.Len(), p.out.Len(), p.list.Len()}
+	if p.asked.Len() != p.lapses.Len() {
+		errs = append(errs, fmt.Errorf("%d request keys are known, %d of them will be forgotten", p.asked.Len(), p.lapses.Len()))
+	}
 	if len(errs) == 0 && got != want {
 		errs = append(errs, fmt.Errorf("indexes hold %+v, want %+v", got, want))
 	}

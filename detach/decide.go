@@ -98,12 +98,13 @@ func (r *DetachRequest) check() error {
 // repeated gives the license that was made under the request key before, nil
 // where none was.
 func (p *Pool) repeated(key document.RequestKey, now int64) (*Record, error) {
+	if _, err := p.Asked(key); err != nil {
+		return nil, err
+	}
 	r, ok := p.requests.Get(&Record{request: &key})
 	switch {
 	case !ok: // no license is remembered under the zero key
 		return nil, nil
-	case r.request.Request != key.Request:
-		return nil, refuse(code.InvalidParameter, "this request key was used for another request")
 	case r.status != isOut:
 		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "license %d, made under this request key, has come home", r.License)
 	case r.Death() <= now:

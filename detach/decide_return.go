@@ -10,8 +10,12 @@ import (
 
 // Return decides about a license that is given back. The caller has verified
 // the return ([document.Return.Verify]). The seats are free at once where no
-// grant lives, else when the last one has ended.
-func (p *Pool) Return(r *document.Return, now int64) ([][]byte, error) {
+// grant lives, else when the last one has ended. Asked again under the same
+// request key it gives no entry.
+func (p *Pool) Return(r *document.Return, request document.RequestKey, now int64) ([][]byte, error) {
+	if before, err := p.Asked(request); before || err != nil {
+		return nil, err
+	}
 	t := r.Terms()
 	if t.Key != p.trust.Key {
 		return nil, refuse(code.StorageIDMismatch, "return of license %d: it belongs to key %d, this is key %d", t.License, t.Key, p.trust.Key)
@@ -22,7 +26,7 @@ func (p *Pool) Return(r *document.Return, now int64) ([][]byte, error) {
 	if record := p.License(t.License); record == nil || !record.standsIn(r.Proof) {
 		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "return of license %d: it has come home before", t.License)
 	}
-	body := returned{License: t.License, Until: r.Until, Return: r.Bytes()}
+	body := returned{License: t.License, Until: r.Until, Return: r.Bytes(), Request: request}
 	return [][]byte{document.EncodeEntry(entryReturned, body)}, nil
 }
 
@@ -35,8 +39,12 @@ func (r *Record) standsIn(proof document.Proof) bool {
 
 // Update decides about a pool license from the vendor, the first or a newer
 // one. Licenses that are out stay as they are; where the vendor now allows
-// fewer seats than are out, the excess is overdrawn.
-func (p *Pool) Update(license *document.Pool) ([][]byte, error) {
+// fewer seats than are out, the excess is overdrawn. Asked again under the same
+// request key it gives no entry.
+func (p *Pool) Update(license *document.Pool, request document.RequestKey) ([][]byte, error) {
+	if before, err := p.Asked(request); before || err != nil {
+		return nil, err
+	}
 	head := license.Head
 	switch {
 	case head.Key != p.trust.Key:
@@ -50,7 +58,7 @@ func (p *Pool) Update(license *document.Pool) ([][]byte, error) {
 	if err := p.follows(license); err != nil {
 		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "%s", err)
 	}
-	return [][]byte{document.EncodeEntry(entryUpdated, updated{Pool: license.Bytes()})}, nil
+	return [][]byte{document.EncodeEntry(entryUpdated, updated{Pool: license.Bytes(), Request: request})}, nil
 }
 
 // vouched says whether the pool's vendor signed the license.

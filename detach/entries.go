@@ -18,9 +18,10 @@ const (
 
 // returned is the body of an [entryReturned].
 type returned struct {
-	License uint64 `cbor:"1,keyasint"`
-	Until   int64  `cbor:"2,keyasint"` // as the return says, Unix seconds
-	Return  []byte `cbor:"3,keyasint"` // document.Return: the entry's own proof
+	License uint64              `cbor:"1,keyasint"`
+	Until   int64               `cbor:"2,keyasint"` // as the return says, Unix seconds
+	Return  []byte              `cbor:"3,keyasint"` // document.Return: the entry's own proof
+	Request document.RequestKey `cbor:"4,keyasint"`
 }
 
 // expired is the body of an [entryExpired].
@@ -30,7 +31,8 @@ type expired struct {
 
 // updated is the body of an [entryUpdated].
 type updated struct {
-	Pool []byte `cbor:"1,keyasint"` // document.Pool: the entry's own proof
+	Pool    []byte              `cbor:"1,keyasint"` // document.Pool: the entry's own proof
+	Request document.RequestKey `cbor:"2,keyasint"`
 }
 
 // parseBody reads the body of an entry strictly.

@@ -26,11 +26,11 @@ func (p *Pool) Judge(at ledger.Position, entry []byte) error {
 		_, err := parseExpired(at, body)
 		return err
 	case entryUpdated:
-		license, err := parseUpdated(body)
+		license, request, err := parseUpdated(body)
 		if err != nil {
 			return err
 		}
-		return errors.Join(p.follows(license), p.vouched(license))
+		return errors.Join(p.follows(license), p.vouched(license), p.unasked(request))
 	}
 	return fmt.Errorf("a pool's ledger has no entries of kind %d", kind)
 }
@@ -72,6 +72,9 @@ func (p *Pool) judgeReturned(at ledger.Position, body []byte) error {
 	if err := r.Verify(p.trust.Public); err != nil {
 		return err
 	}
-	_, err = p.Return(r, at.Time)
+	if err := p.unasked(b.Request); err != nil {
+		return fmt.Errorf("return of license %d: %w", b.License, err)
+	}
+	_, err = p.Return(r, b.Request, at.Time)
 	return err
 }

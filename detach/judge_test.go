@@ -152,11 +152,11 @@ func TestJudgeNoticesEveryBit(t *testing.T) {
 	w := worldOf(t, feature(1, 5))
 	live := w.mustDetach(request(1, 3600, 1))
 	at := ledger.Position{Seq: w.seq + 1, Time: w.now, Rules: 1}
-	back, err := w.pool.Return(w.giveBack(1, live.License, 0), w.now)
+	back, err := w.pool.Return(w.giveBack(1, live.License, 0), document.RequestKey{}, w.now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer, err := w.pool.Update(w.license(2, feature(1, 5), feature(2, 5)))
+	newer, err := w.pool.Update(w.license(2, feature(1, 5), feature(2, 5)), document.RequestKey{})
 	if err != nil {
 		t.Fatal(err)
 	}

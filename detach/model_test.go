@@ -107,7 +107,7 @@ func (p *play) update(t *rapid.T) {
 	}
 	p.w.settle()
 	if p.m.counter > 0 {
-		_, err := p.w.pool.Update(p.w.license(p.m.counter, features...))
+		_, err := p.w.pool.Update(p.w.license(p.m.counter, features...), document.RequestKey{})
 		if !errors.Is(err, code.InvalidUpdateOrAlreadyInstalled) {
 			t.Fatalf("an old update: %v", err)
 		}

@@ -41,12 +41,14 @@ type Pool struct {
 	// cloning guards Clone, which marks the trees it copies from as shared.
 	// Reading does not look at the mark.
 	cloning  sync.Mutex
-	records  *tree[*Record] // every license that is remembered, by short id
-	due      *tree[*Record] // the same, by the time something happens to them
-	requests *tree[*Record] // those made under a request key, by it
-	out      *tree[*Record] // those that are out, by recipient
-	list     *tree[listed]  // those that are out, by filter and time
-	taken    *tree[taken]   // seats that are away, by feature
+	records  *tree[*Record]     // every license that is remembered, by short id
+	due      *tree[*Record]     // the same, by the time something happens to them
+	requests *tree[*Record]     // those made under a request key, by it
+	asked    *tree[poolRequest] // the other request keys
+	lapses   *tree[poolRequest] // the same, by the time they need not be known any longer
+	out      *tree[*Record]     // those that are out, by recipient
+	list     *tree[listed]      // those that are out, by filter and time
+	taken    *tree[taken]       // seats that are away, by feature
 }
 
 // NewPool is the pool of a key before the first entry of its ledger.
@@ -57,6 +59,8 @@ func NewPool(trust Trust) *Pool {
 		records:  newTree(byShortID),
 		due:      newTree(byDue),
 		requests: newTree(byRequest),
+		asked:    newTree(byAsked),
+		lapses:   newTree(byLapsing),
 		out:      newTree(byRecipient),
 		list:     newTree(byTag),
 		taken:    newTree(byFeature),
@@ -74,6 +78,8 @@ func (p *Pool) Clone() *Pool {
 		records:  p.records.Copy(),
 		due:      p.due.Copy(),
 		requests: p.requests.Copy(),
+		asked:    p.asked.Copy(),
+		lapses:   p.lapses.Copy(),
 		out:      p.out.Copy(),
 		list:     p.list.Copy(),
 		taken:    p.taken.Copy(),

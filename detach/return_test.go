@@ -95,7 +95,7 @@ func TestAReturnOfAnotherKeysLicense(t *testing.T) {
 	terms := w.mustDetach(request(1, 1000, 1))
 	trust := other.trust(0)
 	trust.Key++
-	_, err := NewPool(trust).Return(w.giveBack(1, terms.License, 0), w.now)
+	_, err := NewPool(trust).Return(w.giveBack(1, terms.License, 0), document.RequestKey{}, w.now)
 	wantCode(t, err, code.StorageIDMismatch)
 }
 
@@ -119,12 +119,12 @@ func TestUpdates(t *testing.T) {
 		{"not the vendor's signature", sign(t, w.key, head, feature(1, 9)), code.InvalidDigest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := w.pool.Update(c.license)
+			_, err := w.pool.Update(c.license, document.RequestKey{})
 			wantCode(t, err, c.want)
 		})
 	}
 	untrusted := NewPool(Trust{Key: keyID, Public: publicOf(w.key)})
-	_, err := untrusted.Update(with(func(*document.PoolHead) {}))
+	_, err := untrusted.Update(with(func(*document.PoolHead) {}), document.RequestKey{})
 	wantCode(t, err, code.InvalidDigest)
 	w.update(with(func(h *document.PoolHead) { h.Counter = 7 }))
 	if got := w.free(1); got != 9 || w.pool.Counter() != 7 || w.pool.Head().Counter != 7 {

@@ -186,7 +186,7 @@ func (w *world) commit(entries [][]byte) {
 
 func (w *world) update(license *document.Pool) {
 	w.t.Helper()
-	entries, err := w.pool.Update(license)
+	entries, err := w.pool.Update(license, document.RequestKey{})
 	if err != nil {
 		w.t.Fatalf("update: %v", err)
 	}
@@ -228,7 +228,7 @@ func (w *world) install(r *document.Return) error {
 		w.t.Fatalf("verifying a return: %v", err)
 	}
 	w.settle()
-	entries, err := w.pool.Return(r, w.now)
+	entries, err := w.pool.Return(r, document.RequestKey{}, w.now)
 	if err == nil {
 		w.commit(entries)
 	}

@@ -158,7 +158,7 @@ func benchPool(b *testing.B, n int) *detach.Pool {
 	check(b, err)
 	p := detach.NewPool(detach.Trust{Key: 0x1234, Public: public, Vendor: func(uint32) ed25519.PublicKey { return public }})
 	at := ledger.Position{Seq: 1, Rules: ledgerRules}
-	entries, err := p.Update(license)
+	entries, err := p.Update(license, document.RequestKey{})
 	check(b, err)
 	for _, e := range entries {
 		check(b, p.Apply(at, e))

@@ -37,11 +37,11 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	}
 	switch envelope.Kind {
 	case document.KindPool:
-		err = m.installPool(ctx, envelope)
+		err = m.installPool(ctx, envelope, request)
 	case document.KindLicense:
 		err = m.installLicense(ctx, envelope, request)
 	case document.KindReturn:
-		err = m.installReturn(ctx, envelope)
+		err = m.installReturn(ctx, envelope, request)
 	default:
 		err = invalid("license", "the file is a %v and cannot be installed; add it to the known computers", envelope.Kind)
 	}
@@ -75,7 +75,7 @@ func (m *Manager) verifyPool(pool *document.Pool) error {
 	return pool.Verify(vendor)
 }
 
-func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
+func (m *Manager) installPool(ctx context.Context, e *document.Envelope, request document.RequestKey) error {
 	s, err := m.slot(ctx, e.Origin)
 	if err != nil {
 		return elsewhere(err, "pool license", e.Origin)
@@ -89,9 +89,14 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
 	}
 	pool, err := s.served()
 	if pool != nil {
+		if err := pool.Refusal(); err != nil {
+			return err
+		}
 		state, _ := pool.Read()
-		err = pool.Refusal()
-		if err == nil && state.Counter() >= license.Head.Counter {
+		if before, err := state.Asked(request); before || err != nil {
+			return err
+		}
+		if state.Counter() >= license.Head.Counter {
 			return &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf(
 				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
 		}
@@ -102,7 +107,7 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope) error {
 	if _, err := withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) }); err != nil {
 		return err
 	}
-	return s.load(ctx, m)
+	return s.load(ctx, m, request)
 }
 
 // elsewhere turns "no such key" into the answer for a file whose key is not here.
@@ -143,7 +148,7 @@ func (s *self) matches(l *document.License) error {
 	return fingerprint.Match(l.Head.Binding, l.Terms.Recipient.Components, s.components)
 }
 
-func (m *Manager) installReturn(ctx context.Context, e *document.Envelope) error {
+func (m *Manager) installReturn(ctx context.Context, e *document.Envelope, request document.RequestKey) error {
 	s, err := m.slot(ctx, e.Origin)
 	if err != nil {
 		return elsewhere(err, "return", e.Origin)
@@ -160,7 +165,7 @@ func (m *Manager) installReturn(ctx context.Context, e *document.Envelope) error
 		return err
 	}
 	_, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
-		return p.Return(ret, now.Unix)
+		return p.Return(ret, request, now.Unix)
 	})
 	return err
 }

@@ -132,7 +132,7 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	pool, err := s.served()
 	if err != nil {
 		// It may have been a bad moment: look at the key again.
-		if err := s.load(ctx, m); err != nil {
+		if err := s.load(ctx, m, document.RequestKey{}); err != nil {
 			return nil, err
 		}
 		pool, _ = s.served()
@@ -143,5 +143,5 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	case pool.Refusal() != nil:
 		return nil, pool.Refusal()
 	}
-	return pool, s.update(ctx)
+	return pool, s.update(ctx, document.RequestKey{})
 }

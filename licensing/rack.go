@@ -153,7 +153,7 @@ func (r *rack) attach(ctx context.Context, m *Manager, bus transport.Bus, at tra
 		return s.reconnect(ctx, m, bus, at, key)
 	}
 	s = &slot{info: info, public: key.Public(), bus: bus, at: at, key: key}
-	err = s.load(ctx, m)
+	err = s.load(ctx, m, document.RequestKey{})
 	r.add(s)
 	return err
 }
@@ -168,7 +168,7 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, bus transport.Bus, at 
 	}
 	s.bus, s.at, s.key = bus, at, key
 	s.mu.Unlock()
-	if err := s.load(ctx, m); err != nil {
+	if err := s.load(ctx, m, document.RequestKey{}); err != nil {
 		return err
 	}
 	if pool, _ := s.served(); pool != nil {
@@ -177,8 +177,9 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, bus transport.Bus, at 
 	return nil
 }
 
-// load reads the pool license in the key and opens its ledger, once.
-func (s *slot) load(ctx context.Context, m *Manager) error {
+// load reads the pool license in the key, opens its ledger, once, and makes it
+// follow. The request is the one that brought the license into the key, if any.
+func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	license, err := s.read(ctx, m)
@@ -196,7 +197,7 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 		m.distrust.CompareAndSwap(nil, &err)
 		return err
 	}
-	return s.update(ctx)
+	return s.update(ctx, request)
 }
 
 // read gives the pool license in the key, verified; nil where there is none.
@@ -242,7 +243,7 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 
 // update makes the ledger follow the pool license in the key. The key's copy is
 // the truth: a newer one found there becomes an entry.
-func (s *slot) update(ctx context.Context) error {
+func (s *slot) update(ctx context.Context, request document.RequestKey) error {
 	s.mu.Lock()
 	pool, license := s.pool, s.license
 	s.mu.Unlock()
@@ -256,7 +257,7 @@ func (s *slot) update(ctx context.Context) error {
 		if p.Counter() >= license.Head.Counter {
 			return nil, nil
 		}
-		return p.Update(license)
+		return p.Update(license, request)
 	})
 	return err
 }
