@@ -1,0 +1,5 @@
+//go:build !long
+
+package licensing_test
+
+const long = false
