@@ -41,15 +41,9 @@ func Parse(file []byte) (*document.Fingerprint, error) {
 	if err != nil {
 		return nil, invalid(fieldFingerprint, "this is not a fingerprint of ours: %v", err)
 	}
-	if e.Kind != document.KindFingerprint {
-		return nil, invalid(fieldFingerprint, "this file is a %v, not a fingerprint", e.Kind)
-	}
-	f, err := document.ParseFingerprint(e.Body)
+	f, err := e.Fingerprint()
 	if err != nil {
 		return nil, invalid(fieldFingerprint, "the fingerprint cannot be read: %v", err)
-	}
-	if e.Origin != 0 || e.Recipient != f.Computer.ID {
-		return nil, invalid(fieldFingerprint, "the file's outside names manager %d, its inside %d", e.Recipient, f.Computer.ID)
 	}
 	return f, nil
 }
