@@ -53,7 +53,7 @@ type Pool struct {
 
 // NewPool is the pool of a key before the first entry of its ledger.
 func NewPool(trust Trust) *Pool {
-	trust.Skew = max(0, trust.Skew)
+	trust.Skew = min(max(0, trust.Skew), document.MaxTime) // no death time overflows with it
 	return &Pool{
 		trust:    trust,
 		records:  newTree(byShortID),

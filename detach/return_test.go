@@ -1,6 +1,7 @@
 package detach
 
 import (
+	"math"
 	"testing"
 
 	"github.com/sojournlm/sojourn/internal/code"
@@ -198,6 +199,19 @@ func TestSeatsComeHomeByThemselves(t *testing.T) {
 		}
 		if w.pool.Horizon() != start+1000 {
 			t.Errorf("skew %d: the horizon fell to %d", skew, w.pool.Horizon())
+		}
+	}
+}
+
+func TestTheLargestSkewFreesNothingEarly(t *testing.T) {
+	for _, skew := range []int64{math.MaxInt64, math.MinInt64} {
+		w := newWorld(t)
+		w.pool = NewPool(w.trust(skew))
+		w.update(w.license(1, feature(1, 5)))
+		w.mustDetach(request(1, 1000, 1))
+		w.now += 999
+		if got := w.free(1); got != 4 {
+			t.Errorf("skew %d: %d seats free before the death, want 4", skew, got)
 		}
 	}
 }
