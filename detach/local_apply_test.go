@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/sojournlm/sojourn/fingerprint"
-	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
 )
 
@@ -71,51 +70,5 @@ func TestFindCountsALicenseOnce(t *testing.T) {
 	found, err := w.state.Find(originID(1), document.RequestKey{}, w.now)
 	if err != nil || found.Installed.License.Terms.License != l.Terms.License {
 		t.Errorf("found %+v, %v", found, err)
-	}
-}
-
-// A request about a license that is dead is known for a day.
-func TestRequestKeysOutliveDeadLicenses(t *testing.T) {
-	w := newLocalWorld(t)
-	l := w.issue(1, 1)
-	if err := w.install(l); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.cancel(1, document.RequestKey{}); err != nil {
-		t.Fatal(err)
-	}
-	w.now = l.Terms.Death + 5
-	before, forget := w.state, asked(1, 1)
-	w.must(w.state.Forget(l.Terms.License, forget, w.now))
-	w.now += requestLife - 1
-	w.must(w.state.Mark(), nil)
-	if entries, err := w.state.Forget(l.Terms.License, forget, w.now); len(entries) != 0 || err != nil {
-		t.Errorf("within a day: %d entries, %v", len(entries), err)
-	}
-	w.now++
-	_, err := w.state.Forget(l.Terms.License, forget, w.now)
-	wantCode(t, err, code.NoResultsFound)
-	if n := before.requests.Len(); n != 0 {
-		t.Errorf("a state from before knows %d requests", n)
-	}
-}
-
-// A request key may be used again once it is no longer known, whether or not
-// that was entered.
-func TestRequestKeysCanBeUsedAgain(t *testing.T) {
-	w := newLocalWorld(t)
-	f := printOf(t, testIdentity(t, 9), "pc", w.now)
-	first, err := w.state.AddComputer(fieldsOf(f), asked(1, 1), w.now)
-	w.must(first, err)
-	w.now += requestLife
-	second, err := w.state.RemoveComputer(f.Computer.ID, asked(1, 2), w.now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.state.Apply(w.position(0), second[0]); err != nil { // without what is due
-		t.Fatal(err)
-	}
-	if err := w.state.Check(); err != nil || w.state.requests.Len() != 1 {
-		t.Errorf("%d requests are known, %v", w.state.requests.Len(), err)
 	}
 }
