@@ -61,7 +61,7 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 		return nil, fmt.Errorf("revision %d of a license with parent %d, want the first of one without", t.Revision, t.Parent)
 	case t.Issued > at.Time || t.Death <= at.Time:
 		return nil, fmt.Errorf("lives from %d to %d, but entered at %d", t.Issued, t.Death, at.Time)
-	case at.Index < 0 || at.Index > math.MaxUint32:
+	case at.Index < 0 || int64(at.Index) > math.MaxUint32:
 		return nil, fmt.Errorf("place %d in its batch", at.Index)
 	}
 	r := &Record{
@@ -73,11 +73,13 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 		return nil, errors.New("its short id is in use")
 	}
 	if t.Request.Key != (document.Hash{}) {
-		r.request = &t.Request
+		request := t.Request // not all of t, which would be kept with it
+		r.request = &request
 		if err := p.unasked(t.Request); err != nil {
 			return nil, err
 		}
 	}
+	out := p.outFeatures(t.Recipient.ID)
 	for i, ref := range t.Features {
 		place, ok := p.find(ref)
 		if !ok {
@@ -86,7 +88,7 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 		if free := p.state(&p.license.Features[place]).Free; free < t.Seats {
 			return nil, fmt.Errorf("%s has %d seats free, %d are taken", nameRef(ref), free, t.Seats)
 		}
-		if p.Out(t.Recipient.ID, ref) != nil {
+		if out[ref] != nil {
 			return nil, fmt.Errorf("%s is out to computer %d already", nameRef(ref), t.Recipient.ID)
 		}
 		r.features[i] = uint16(place)

@@ -56,8 +56,9 @@ func (p *Pool) Detach(r DetachRequest, policy Policy, now int64, newID func() ui
 	if err != nil {
 		return Detached{}, err
 	}
+	out := p.outFeatures(r.Recipient.ID)
 	for _, f := range features {
-		if o := p.obstacle(f, &r, policy, now); o != nil {
+		if o := p.obstacle(f, &r, out, policy, now); o != nil {
 			obstacles = append(obstacles, *o)
 		}
 	}
@@ -219,8 +220,8 @@ type obstacle struct {
 }
 
 // obstacle gives the first reason, in the order of the rules, why a feature may
-// not leave as requested; nil where it may.
-func (p *Pool) obstacle(f *document.Feature, r *DetachRequest, policy Policy, now int64) *obstacle {
+// not leave as requested; nil where it may. out is what is out to the recipient.
+func (p *Pool) obstacle(f *document.Feature, r *DetachRequest, out map[document.FeatureRef]*Record, policy Policy, now int64) *obstacle {
 	o := &obstacle{Detail: Detail{ProductNumber: f.ProductNumber, Modification: f.Modification, FeatureNumber: f.FeatureNumber}}
 	because := func(c code.Code, format string, args ...any) *obstacle {
 		o.Code, o.Message = c, fmt.Sprintf(format, args...)
@@ -235,7 +236,7 @@ func (p *Pool) obstacle(f *document.Feature, r *DetachRequest, policy Policy, no
 	if f.ValidFrom > now {
 		return because(code.CanNotDetachSomeFeatures, "it is valid from %s only", clock(f.ValidFrom))
 	}
-	if existing := p.Out(r.Recipient.ID, f.Ref()); existing != nil {
+	if existing := out[f.Ref()]; existing != nil {
 		o.License = existing.License
 		return because(code.CancelPreviousDetachRequired, "license %d of it is out to this computer until %s", existing.License, clock(existing.Death()))
 	}

@@ -45,9 +45,10 @@ func (p *Pool) judgeDetached(at ledger.Position, body []byte) error {
 	}
 	r := DetachRequest{Seats: t.Seats, Duration: t.Duration, Recipient: t.Recipient}
 	var obstacles []obstacle
+	out := p.outFeatures(t.Recipient.ID)
 	for _, ref := range t.Features {
 		place, _ := p.find(ref)
-		if o := p.obstacle(&p.license.Features[place], &r, Policy{}, t.Issued); o != nil {
+		if o := p.obstacle(&p.license.Features[place], &r, out, Policy{}, t.Issued); o != nil {
 			obstacles = append(obstacles, *o)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/ed25519"
+	"iter"
 	"slices"
 	"sync"
 
@@ -126,16 +127,33 @@ func (p *Pool) LicenseShort(id uint32) *Record {
 
 // Out is the license by which a feature is out to a recipient, nil for none.
 func (p *Pool) Out(recipient uint64, ref document.FeatureRef) *Record {
-	var found *Record
-	// One recipient has each feature at most once, so this walks at most as
-	// many features as pool licenses have.
-	p.out.Ascend(&Record{Recipient: &document.Recipient{ID: recipient}}, func(r *Record) bool {
-		if r.Recipient.ID == recipient && r.has(ref) {
-			found = r
+	for r := range p.outTo(recipient) {
+		if r.has(ref) {
+			return r
 		}
-		return r.Recipient.ID == recipient && found == nil
-	})
-	return found
+	}
+	return nil
+}
+
+// outTo gives the licenses that are out to a recipient.
+func (p *Pool) outTo(recipient uint64) iter.Seq[*Record] {
+	return func(yield func(*Record) bool) {
+		p.out.Ascend(&Record{Recipient: &document.Recipient{ID: recipient}}, func(r *Record) bool {
+			return r.Recipient.ID == recipient && yield(r)
+		})
+	}
+}
+
+// outFeatures gives every feature that is out to a recipient with its license:
+// what is asked of many features is looked up once.
+func (p *Pool) outFeatures(recipient uint64) map[document.FeatureRef]*Record {
+	out := map[document.FeatureRef]*Record{}
+	for r := range p.outTo(recipient) {
+		for _, at := range r.features {
+			out[r.pool.Features[at].Ref()] = r
+		}
+	}
+	return out
 }
 
 // away is how many seats of a feature are away from the pool.
