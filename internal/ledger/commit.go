@@ -256,7 +256,7 @@ func (l *Ledger[S]) commit(ctx context.Context, d *draft[S]) (*batch, *tip[S], e
 	t := &tip[S]{state: d.state, header: b.header, head: b.head}
 	l.pending = &pending[S]{batch: b, base: d.base, tip: t}
 	if err := l.settle(ctx); err != nil {
-		return nil, nil, l.failAt("commit", h.Seq, &unknown{"it is stored, but the key did not sign it", errors.Unwrap(err)})
+		return nil, nil, l.failAt("commit", h.Seq, &unknown{"it is stored", errors.Unwrap(err)})
 	}
 	l.count(func(s *Stats) {
 		s.Batches++

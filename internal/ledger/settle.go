@@ -38,11 +38,11 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 			l.show(p.tip, c)
 			return nil
 		}
-		cause = err
+		cause = fmt.Errorf("the key has not signed it yet: %w", err)
 		// Whether the key has moved is not guessed but asked.
 		c, err = l.checkpoint(ctx)
 		if err != nil {
-			return l.failAt("settle", seq, fmt.Errorf("%w; and then: %w", cause, err))
+			return l.failAt("settle", seq, fmt.Errorf("%w; its checkpoint: %w", cause, err))
 		}
 		switch {
 		case c.Seq == seq && c.Head == p.batch.head && c.Horizon >= p.batch.header.Horizon:
