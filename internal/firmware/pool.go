@@ -101,19 +101,24 @@ func (s *poolStore) install(b []byte) error {
 // readPool gives what is in a slot, if it is whole.
 func readPool(f Flash, slot int) (b []byte, whole bool, err error) {
 	_, pageSize := f.Size()
-	area := make([]byte, slotPages(pageSize)*pageSize)
-	for i := range slotPages(pageSize) {
-		if err := f.Read(slotPage(slot, pageSize)+i, 0, area[i*pageSize:][:pageSize]); err != nil {
-			return nil, false, err
-		}
+	first := slotPage(slot, pageSize)
+	header := make([]byte, poolHeader)
+	if err := f.Read(first, 0, header); err != nil {
+		return nil, false, err
 	}
-	n := binary.BigEndian.Uint32(area)
+	n := binary.BigEndian.Uint32(header)
 	if n == 0 || n > wire.MaxPool {
 		return nil, false, nil
 	}
-	b = area[poolHeader:][:n]
-	want := sum(kindPool, b)
-	return b, bytes.Equal(area[4:poolHeader], want[:sumSize]), nil
+	area := make([]byte, poolHeader+int(n))
+	for i := 0; i*pageSize < len(area); i++ {
+		part := area[i*pageSize : min((i+1)*pageSize, len(area))]
+		if err := f.Read(first+i, 0, part); err != nil {
+			return nil, false, err
+		}
+	}
+	want := sum(kindPool, area[poolHeader:])
+	return area[poolHeader:], bytes.Equal(header[4:], want[:sumSize]), nil
 }
 
 func writePool(f Flash, slot int, b []byte) error {

@@ -54,6 +54,9 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// The simulated wire takes what the protocol's frames can be.
+var _ = [1]struct{}{}[transport.MaxFrame-wire.MaxFrame]
+
 var errLost = errors.New("request was lost")
 
 // Exchange implements [transport.Conn].
@@ -69,7 +72,7 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, c.fail(err, false)
 	}
-	if len(request) > wire.MaxFrame {
+	if len(request) > transport.MaxFrame {
 		return nil, c.fail(transport.ErrTooLong, false)
 	}
 	response, wait, err := c.key.exchange(c, request)
