@@ -41,14 +41,18 @@ func newWorld(t testing.TB) *world {
 	_, vendor, err := ed25519.GenerateKey(nil)
 	w := &world{TB: t, ctx: context.Background(), vendor: vendor}
 	w.ok(err)
-	t.Cleanup(func() {
-		for _, m := range w.machines {
-			m.crash()
-			m.safe.Close()
-			m.disk.Close()
-		}
-	})
+	t.Cleanup(w.end)
 	return w
+}
+
+// end lets go of everything. Who makes many worlds in one test calls it early.
+func (w *world) end() {
+	for _, m := range w.machines {
+		m.crash()
+		m.safe.Close()
+		m.disk.Close()
+	}
+	w.machines = nil
 }
 
 // machine is a computer: what the manager on it stands on, and the manager.
@@ -70,6 +74,8 @@ type machine struct {
 	bus  *simulator.Bus
 	keys []*simulator.Key
 	sold uint64 // counter of the latest pool license
+
+	opening func() // called when all is there that the program starts on; nil: nothing
 }
 
 // feature is a detachable feature of the world's product.
@@ -146,11 +152,9 @@ func (m *machine) boot() error {
 		return err
 	}
 	m.anchor, m.store = anchor, &severable{store: m.disk}
-	return m.start()
-}
-
-// start starts the manager on the store and the anchor that are open.
-func (m *machine) start() error {
+	if m.opening != nil {
+		m.opening()
+	}
 	manager, err := licensing.Open(m.w.ctx, m.store, m.anchor, &m.opts)
 	if err != nil {
 		m.crash()
@@ -356,10 +360,14 @@ func (w *world) checkPromises() {
 		if m.Manager == nil {
 			continue
 		}
-		for _, f := range m.look().Features {
+		v := m.look()
+		for _, f := range v.Features {
 			g, err := m.check(f.Number)
 			if err != nil {
 				continue
+			}
+			if slices.ContainsFunc(v.Cancelled, func(c licensing.CancelledLicense) bool { return c.ID == g.LicenseID }) {
+				w.Errorf("%s may run by license %d, which it gave back", m.name, g.LicenseID)
 			}
 			if recipient, ok := out[g.LicenseID]; !ok || recipient != m.id {
 				w.Errorf("%s may run by license %d, which is not out to it", m.name, g.LicenseID)
