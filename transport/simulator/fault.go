@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/sojournlm/sojourn/internal/firmware"
 )
@@ -49,6 +50,19 @@ func (a *Armed) Fired() bool {
 	a.key.mu.Lock()
 	defer a.key.mu.Unlock()
 	return a.fired
+}
+
+// Disarm takes a fault back that has not fired, so that a look at what happened
+// does not run into it.
+func (a *Armed) Disarm() {
+	k := a.key
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.armed = slices.DeleteFunc(k.armed, func(other *Armed) bool { return other == a })
+	if k.cut == a {
+		k.cut = nil
+		k.flash.Restore()
+	}
 }
 
 // FailNth arms a fault for the key's exchange after n more, 0 for the next one.
