@@ -147,7 +147,7 @@ func readPool(ask asker) ([]byte, error) {
 			return nil, err
 		}
 		left := int(p.Length) - len(pool)
-		if len(p.Data) == 0 || len(p.Data) > left {
+		if left <= 0 || len(p.Data) != min(left, wire.MaxPiece) {
 			return nil, answered(wire.OpReadPool, fmt.Sprintf("%d bytes of a pool license where %d are left", len(p.Data), left))
 		}
 		if pool = append(pool, p.Data...); len(pool) == int(p.Length) {
