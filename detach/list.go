@@ -128,6 +128,29 @@ func (s Sequence) At(i int) *Record {
 	return l.record
 }
 
+// From gives the licenses from place i on, without looking each of them up.
+func (s Sequence) From(i int) iter.Seq[*Record] {
+	return func(yield func(*Record) bool) {
+		if i < 0 || i >= s.n {
+			return
+		}
+		if s.list == nil {
+			for _, r := range s.found[i:] {
+				if !yield(r) {
+					return
+				}
+			}
+			return
+		}
+		begin, _ := s.list.GetAt(s.from + i)
+		left := s.n - i
+		s.list.Ascend(begin, func(l listed) bool {
+			left--
+			return yield(l.record) && left > 0
+		})
+	}
+}
+
 // listed is a license's place in the list of one filter: the tag is a product
 // number and a feature number, each of which may be anyNumber.
 type listed struct {

@@ -174,8 +174,22 @@ func TestPropertyFiltersAgreeWithAScan(t *testing.T) {
 				want = append(want, x.License)
 			}
 		}
-		if diff := cmp.Diff(want, idsOf(w.pool.Detached(filter))); diff != "" {
+		list := w.pool.Detached(filter)
+		if diff := cmp.Diff(want, idsOf(list)); diff != "" {
 			t.Fatal(diff)
+		}
+		from, most := rapid.IntRange(-1, len(want)+1).Draw(t, "from"), rapid.IntRange(1, 12).Draw(t, "most")
+		rest := []uint64{}
+		for r := range list.From(from) {
+			if rest = append(rest, r.License); len(rest) == most {
+				break
+			}
+		}
+		if from < 0 || from > len(want) {
+			from = len(want)
+		}
+		if diff := cmp.Diff(want[from:min(len(want), from+most)], rest); diff != "" {
+			t.Fatalf("from place %d: %s", from, diff)
 		}
 	})
 }
