@@ -73,7 +73,7 @@ func BenchmarkPage(b *testing.B) {
 					middle := s.Len() / 2
 					for i := range 100 {
 						r := s.At(middle + i)
-						if t := r.Terms(); len(t.Features) != len(r.Features()) {
+						if t := r.Terms(); len(t.Features) != r.Len() {
 							b.Fatal("a record that contradicts itself")
 						}
 					}

@@ -314,7 +314,11 @@ func TestTermsSayWhatWasAsked(t *testing.T) {
 	if err := l.Verify(publicOf(w.vendor)); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(l.Features, record.Features()); diff != "" {
+	var features []document.Feature
+	for i := range record.Len() {
+		features = append(features, *record.Feature(i))
+	}
+	if diff := cmp.Diff(l.Features, features); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -196,15 +196,12 @@ func (r *Record) Death() int64 { return r.Issued + int64(r.Duration) }
 // Pool is the pool license that the license's features were taken from.
 func (r *Record) Pool() *document.Pool { return r.pool }
 
-// Features are the license's features as the vendor signed them, in order. The
-// slice is the caller's.
-func (r *Record) Features() []document.Feature {
-	features := make([]document.Feature, len(r.features))
-	for i, at := range r.features {
-		features[i] = r.pool.Features[at]
-	}
-	return features
-}
+// Len is how many features the license has.
+func (r *Record) Len() int { return len(r.features) }
+
+// Feature is feature i as the vendor signed it, 0 ≤ i < Len, in their order. It
+// must not be written to.
+func (r *Record) Feature(i int) *document.Feature { return &r.pool.Features[r.features[i]] }
 
 // Terms are what the license says. Encoding them gives its ledger entry again.
 func (r *Record) Terms() document.Terms {

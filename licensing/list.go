@@ -112,7 +112,7 @@ type Feature struct {
 }
 
 // newFeature fills in what a vendor signed.
-func newFeature(key uint64, vendor uint32, f document.Feature, now int64) Feature {
+func newFeature(key uint64, vendor uint32, f *document.Feature, now int64) Feature {
 	out := Feature{
 		Key: key, Vendor: vendor,
 		ProductNumber: f.ProductNumber, Modification: f.Modification, ProductName: f.ProductName,
@@ -175,7 +175,7 @@ func (m *Manager) features() iter.Seq[Feature] {
 			}
 			state, now := pool.Read()
 			for _, fs := range state.Features(detach.Filter{}) {
-				f := newFeature(s.info.ID, state.Head().Vendor, fs.Feature, now.Unix)
+				f := newFeature(s.info.ID, state.Head().Vendor, &fs.Feature, now.Unix)
 				f.Free, f.Detached, f.Overdrawn = fs.Free, fs.Detached, fs.Overdrawn
 				f.Detachable = fs.Feature.Detachable
 				f.DetachAllowed = m.opts.Policy.Allows(fs.Feature)
@@ -189,8 +189,8 @@ func (m *Manager) features() iter.Seq[Feature] {
 		state, now := m.local.Read()
 		for in := range state.AllInstalled() {
 			t := in.License.Terms
-			for _, lf := range in.License.Features {
-				f := newFeature(uint64(document.ShortID(t.License)), t.Vendor, lf, now.Unix)
+			for i := range in.License.Features {
+				f := newFeature(uint64(document.ShortID(t.License)), t.Vendor, &in.License.Features[i], now.Unix)
 				f.Max, f.Free = t.Seats, t.Seats
 				if !yield(f) {
 					return
@@ -244,19 +244,19 @@ type part struct {
 	now int64
 }
 
-// show gives record i for people.
-func (p part) show(i int) DetachedLicense {
-	r := p.At(i)
-	t := r.Terms()
+// show gives a record for people.
+func (p part) show(r *detach.Record) DetachedLicense {
+	head := &r.Pool().Head
 	out := DetachedLicense{
-		ID: t.License, Origin: t.Key, Vendor: t.Vendor,
-		Recipient: t.Recipient.ID, HostName: t.Recipient.HostName, Seats: int(t.Seats),
-		Issued: time.Unix(t.Issued, 0), Death: time.Unix(t.Death, 0), Duration: time.Duration(t.Duration) * time.Second,
+		ID: r.License, Origin: head.Key, Vendor: head.Vendor,
+		Recipient: r.Recipient.ID, HostName: r.Recipient.HostName, Seats: int(r.Seats),
+		Issued: time.Unix(r.Issued, 0), Death: time.Unix(r.Death(), 0), Duration: time.Duration(r.Duration) * time.Second,
+		Features: make([]Feature, r.Len()),
 	}
-	for _, f := range r.Features() {
-		copied := newFeature(0, t.Vendor, f, p.now)
-		copied.Max, copied.Free = t.Seats, t.Seats
-		out.Features = append(out.Features, copied)
+	for i := range out.Features {
+		f := newFeature(0, head.Vendor, r.Feature(i), p.now)
+		f.Max, f.Free = r.Seats, r.Seats
+		out.Features[i] = f
 	}
 	return out
 }
@@ -316,18 +316,25 @@ func listMerged(op string, page Page, ps merged) (*List[DetachedLicense], error)
 		return nil, fail(op, err)
 	}
 	return &List[DetachedLicense]{Total: total, items: func(yield func(DetachedLicense) bool) {
-		at := ps.skip(from)
+		next := make([]func() (*detach.Record, bool), len(ps))
+		first := make([]*detach.Record, len(ps)) // of what each part has left; nil: nothing
+		for i, at := range ps.skip(from) {
+			var stop func()
+			next[i], stop = iter.Pull(ps[i].From(at))
+			defer stop()
+			first[i], _ = next[i]()
+		}
 		for range to - from {
 			best := -1
-			for i, p := range ps {
-				if at[i] < p.Len() && (best < 0 || compareRecords(p.At(at[i]), ps[best].At(at[best])) < 0) {
+			for i, r := range first {
+				if r != nil && (best < 0 || compareRecords(r, first[best]) < 0) {
 					best = i
 				}
 			}
-			if !yield(ps[best].show(at[best])) {
+			if !yield(ps[best].show(first[best])) {
 				return
 			}
-			at[best]++
+			first[best], _ = next[best]()
 		}
 	}}, nil
 }
