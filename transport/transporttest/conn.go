@@ -252,23 +252,27 @@ func endCases() []testCase {
 // manyExchanges has many talk to the key at once: each gets its own answer.
 func (b *bench) manyExchanges(c transport.Conn) error {
 	const callers = 8
-	var wg sync.WaitGroup
-	errs := make([]error, callers)
+	var (
+		wg        sync.WaitGroup
+		requests  [callers]wire.Frame
+		responses [callers][]byte
+		errs      [callers]error
+	)
 	for i := range callers {
-		request := b.request(wire.OpCheckpoint, nil)
+		op := wire.OpInfo
 		if i%2 == 0 {
-			request = b.request(wire.OpInfo, nil)
+			op = wire.OpCheckpoint
 		}
-		wg.Go(func() {
-			response, err := c.Exchange(b.ctx, request.Encode())
-			if err == nil {
-				_, err = matches(request, response)
-			}
-			errs[i] = err
-		})
+		requests[i] = b.request(op, nil)
+		wg.Go(func() { responses[i], errs[i] = c.Exchange(b.ctx, requests[i].Encode()) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	for i := range callers {
+		if errs[i] == nil {
+			_, errs[i] = matches(requests[i], responses[i])
+		}
+	}
+	return errors.Join(errs[:]...)
 }
 
 // slices looks at what becomes of an exchange's slices after it.
