@@ -32,17 +32,17 @@ var _ transport.Bus = (*Bus)(nil)
 func New() *Bus { return &Bus{keys: map[transport.KeyID]*Key{}} }
 
 // Add makes a key and plugs it in. Its identity is made now, or read from its
-// file. The caller closes it when it has a file.
+// file. The caller closes it when it has a file; then it can be added again, as
+// after the computer's restart.
 func (b *Bus) Add(c Config) (*Key, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old := b.keys[busID(c.KeyID)]; old != nil && !old.isClosed() {
+		return nil, fmt.Errorf("simulator: key %08X is on the bus already", c.KeyID)
+	}
 	k, err := newKey(c)
 	if err != nil {
 		return nil, fmt.Errorf("simulator: key %08X: %w", c.KeyID, err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.keys[k.bus] != nil {
-		k.Close()
-		return nil, fmt.Errorf("simulator: key %08X is on the bus already", c.KeyID)
 	}
 	b.keys[k.bus] = k
 	return k, nil

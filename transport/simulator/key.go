@@ -61,6 +61,10 @@ type Key struct {
 
 const prefix = "sim:"
 
+func busID(id uint64) transport.KeyID {
+	return transport.KeyID(fmt.Sprintf("%s%08X", prefix, id))
+}
+
 func newKey(c Config) (*Key, error) {
 	if c.KeyID == 0 {
 		return nil, errors.New("a key on a bus needs an id")
@@ -79,7 +83,7 @@ func newKey(c Config) (*Key, error) {
 		geometry.Endurance = c.Endurance
 	}
 	k := &Key{
-		bus: transport.KeyID(fmt.Sprintf("%s%08X", prefix, c.KeyID)),
+		bus: busID(c.KeyID),
 		id:  c.KeyID,
 		made: firmware.Manufacture{
 			KeyID:        c.KeyID,
@@ -129,6 +133,12 @@ func (k *Key) Plugged() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.program != nil
+}
+
+func (k *Key) isClosed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.closed
 }
 
 // Plug puts the key in. It fails when the key does not start, because its memory

@@ -159,7 +159,11 @@ func TestFile(t *testing.T) {
 	if key.Plug() == nil || key.Plugged() {
 		t.Error("plugged in after Close")
 	}
-	bus, key = add(t, c)
+	key, err := bus.Add(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer key.Close()
 	if !bytes.Equal(public, key.Public()) {
 		t.Error("another identity")
 	}
