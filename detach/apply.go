@@ -246,14 +246,18 @@ func (p *Pool) keep(r *Record) {
 func (p *Pool) show(r *Record) {
 	p.out.Set(r)
 	for tag := range r.tags() {
-		p.list.Set(listed{tag, r})
+		if _, there := p.list.Set(listed{tag, r}); !there {
+			p.lengthen(tag, 1)
+		}
 	}
 }
 
 func (p *Pool) hide(r *Record) {
 	p.out.Delete(r)
 	for tag := range r.tags() {
-		p.list.Delete(listed{tag, r})
+		if _, there := p.list.Delete(listed{tag, r}); there {
+			p.lengthen(tag, -1)
+		}
 	}
 }
 

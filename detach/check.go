@@ -47,6 +47,21 @@ func (p *Pool) Check() error {
 	if len(held) != p.taken.Len() {
 		errs = append(errs, fmt.Errorf("licenses hold seats of %d features, %d are counted as away", len(held), p.taken.Len()))
 	}
+	lengths := map[uint64]int{}
+	p.list.Scan(func(l listed) bool {
+		lengths[l.tag]++
+		return true
+	})
+	p.lengths.Scan(func(l length) bool {
+		if lengths[l.tag] != l.n {
+			errs = append(errs, fmt.Errorf("a list has %d licenses, %d are counted", lengths[l.tag], l.n))
+		}
+		delete(lengths, l.tag)
+		return true
+	})
+	if len(lengths) > 0 {
+		errs = append(errs, fmt.Errorf("%d lists are not counted", len(lengths)))
+	}
 	got = place{p.records.Len(), p.due.Len(), p.requests.Len(), p.out.Len(), p.list.Len()}
 	if p.asked.Len() != p.lapses.Len() {
 		errs = append(errs, fmt.Errorf("%d request keys are known, %d of them will be forgotten", p.asked.Len(), p.lapses.Len()))

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"sort"
 	"strconv"
 
 	"github.com/sojournlm/sojourn/internal/code"
@@ -86,11 +85,7 @@ func (p *Pool) Detached(filter Filter) Sequence {
 	if !ok || filter.Dongle != nil && *filter.Dongle != p.trust.Key {
 		return Sequence{}
 	}
-	all := Sequence{list: p.list, from: p.list.Len() - p.out.Len(), n: p.out.Len()}
-	if tag != everything { // which comes last
-		all.from = rank(p.list, tag)
-		all.n = rank(p.list, tag+1) - all.from
-	}
+	all := p.listOf(tag)
 	if filter.Search == "" {
 		return all
 	}
@@ -187,12 +182,42 @@ func (r *Record) tags() iter.Seq[uint64] {
 	}
 }
 
-// rank is how many entries of the list come before the tag's first.
-func rank(list *tree[listed], tag uint64) int {
-	return sort.Search(list.Len(), func(i int) bool {
-		l, _ := list.GetAt(i)
-		return l.tag >= tag
+// length is how many licenses a tag chooses.
+type length struct {
+	tag uint64
+	n   int
+}
+
+func byLength(a, b length) bool { return a.tag < b.tag }
+
+func (p *Pool) lengthen(tag uint64, by int) {
+	l, _ := p.lengths.Get(length{tag: tag})
+	l.tag, l.n = tag, l.n+by
+	if l.n == 0 {
+		p.lengths.Delete(l)
+	} else {
+		p.lengths.Set(l)
+	}
+}
+
+// listOf is the list of a tag. Where it begins follows from the lengths of the
+// lists before it, of which there are about as many as features.
+func (p *Pool) listOf(tag uint64) Sequence {
+	s := Sequence{list: p.list, from: p.list.Len() - p.out.Len(), n: p.out.Len()}
+	if tag == everything { // which comes last
+		return s
+	}
+	s.from, s.n = 0, 0
+	p.lengths.Scan(func(l length) bool {
+		switch {
+		case l.tag < tag:
+			s.from += l.n
+		case l.tag == tag:
+			s.n = l.n
+		}
+		return l.tag < tag
 	})
+	return s
 }
 
 // tag is the list that the filter's numbers choose, if there is one.

@@ -49,6 +49,7 @@ type Pool struct {
 	lapses   *tree[poolRequest] // the same, by the time they need not be known any longer
 	out      *tree[*Record]     // those that are out, by recipient
 	list     *tree[listed]      // those that are out, by filter and time
+	lengths  *tree[length]      // how many of them each filter chooses
 	taken    *tree[taken]       // seats that are away, by feature
 }
 
@@ -64,6 +65,7 @@ func NewPool(trust Trust) *Pool {
 		lapses:   newTree(byLapsing),
 		out:      newTree(byRecipient),
 		list:     newTree(byTag),
+		lengths:  newTree(byLength),
 		taken:    newTree(byFeature),
 	}
 }
@@ -83,6 +85,7 @@ func (p *Pool) Clone() *Pool {
 		lapses:   p.lapses.Copy(),
 		out:      p.out.Copy(),
 		list:     p.list.Copy(),
+		lengths:  p.lengths.Copy(),
 		taken:    p.taken.Copy(),
 	}
 }
