@@ -39,7 +39,7 @@ func TestPropertyBook(t *testing.T) {
 			},
 			"edit": func(t *rapid.T) {
 				id, host := rapid.Uint64Range(1, 4).Draw(t, "id"), rapid.SampledFrom([]string{"c", "d"}).Draw(t, "host")
-				change, err := b.Edit(fingerprint.Fields{ID: &id, HostName: &host})
+				_, err := b.Edit(fingerprint.Fields{ID: &id, HostName: &host})
 				e, known := model[id]
 				if known == (err != nil) {
 					t.Fatalf("editing %d: %v", id, err)
@@ -48,7 +48,7 @@ func TestPropertyBook(t *testing.T) {
 					// cannot tell the two apart, so an edit brings a newer one along.
 					e.host, e.issued = host, e.issued+1
 					f := fingerprint.Buffer(print(t, id, e.gen, host, e.issued))
-					change, err = b.Edit(fingerprint.Fields{ID: &id, HostName: &host, Fingerprint: f})
+					change, err := b.Edit(fingerprint.Fields{ID: &id, HostName: &host, Fingerprint: f})
 					b, model[id] = apply(t, b, change, err), e
 				}
 			},

@@ -104,7 +104,7 @@ func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Badger panicked: %s", strings.Join(strings.Fields(fmt.Sprint(p)), " "))
+			err = fmt.Errorf("panic in Badger: %s", strings.Join(strings.Fields(fmt.Sprint(p)), " "))
 		}
 	}()
 	return f()

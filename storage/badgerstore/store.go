@@ -216,7 +216,7 @@ func (s *Store) shut() error {
 	select {
 	case err = <-s.ended:
 	case <-patience.C:
-		err = errors.New("Badger does not come to an end; the directory stays locked until the process ends")
+		err = errors.New("the database does not come to an end; its directory stays locked until the process ends")
 	}
 	if err != nil {
 		return &storage.Error{Op: "close", Key: s.dir, Err: err}

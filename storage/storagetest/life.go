@@ -100,7 +100,7 @@ func (b *bench) broken() (acknowledged int, mend func(), err error) {
 		}
 	}
 	mend()
-	return 0, nil, fmt.Errorf("Break did not break the store: %d Updates went well", most)
+	return 0, nil, fmt.Errorf("the store was to break and did not: %d Updates went well", most)
 }
 
 func pairKey(side string, n int) string { return fmt.Sprintf("%s/%04d", side, n) }

@@ -78,7 +78,7 @@ func exchangeCases() []testCase {
 						return err
 					}
 					if e := (*transport.Error)(nil); errors.As(err, &e) && e.Sent {
-						return errors.New("Sent is true")
+						return errors.New("the error says it was sent")
 					}
 					return b.answers(c)
 				})
@@ -114,7 +114,7 @@ func exchangeCases() []testCase {
 						return err
 					}
 					if e := (*transport.Error)(nil); errors.As(err, &e) && e.Sent {
-						return errors.New("Sent is true")
+						return errors.New("the error says it was sent")
 					}
 					if seen, err := b.seen(c); err != nil || seen {
 						return fmt.Errorf("the key has seen it: %v (%w)", seen, err)
