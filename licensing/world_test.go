@@ -126,11 +126,23 @@ func (w *world) bare(name string, disk storage.Store) *machine {
 		Vendors:  map[uint32]ed25519.PublicKey{worldVendor: w.vendor.Public().(ed25519.PublicKey)},
 		Buses:    []transport.Bus{m.bus},
 		HostName: name,
-		Hardware: fingerprint.Static{{Name: fingerprint.MachineComponent, Value: name}},
+		Hardware: machineOf(name),
 		Clock:    m.watch,
 	}
 	w.machines = append(w.machines, m)
 	return m
+}
+
+// machineOf is the hardware of the computer with that name.
+func machineOf(name string) fingerprint.Source {
+	return fingerprint.Static{{Name: fingerprint.MachineComponent, Value: name}}
+}
+
+// failingSource is hardware that cannot be read.
+type failingSource struct{}
+
+func (failingSource) Components(context.Context) ([]fingerprint.Component, error) {
+	return nil, errors.New("hardware: not readable")
 }
 
 // addKey plugs in one more key, without a clock.

@@ -1,0 +1,91 @@
+package licensing_test
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/transport/simulator"
+)
+
+// Two thousand ask at once for a thousand seats, while the key loses answers,
+// once for so long that nobody knows what happened: exactly a thousand get one,
+// where who does not know asks again under the same request key.
+func TestCrowd(t *testing.T) {
+	const computers, seats = 2000, 1000
+	w := newWorld(t)
+	office := w.office(feature(1, seats))
+	ids := office.strangers(computers)
+	if t.Failed() {
+		return
+	}
+	for i, fault := range []simulator.Fault{
+		simulator.LoseReply, simulator.GarbleRequest, simulator.StaleReply, simulator.LoseRequest, simulator.CutReply, simulator.GarbleReply,
+	} {
+		office.keys[0].FailNth(3*i, fault)
+	}
+	for range 20 { // more than anybody tries
+		office.keys[0].FailNth(2, simulator.LoseReply)
+	}
+	var mu sync.Mutex
+	got := map[uint64]bool{}
+	answers := map[string]int{}
+	var unknown atomic.Int64
+	var group sync.WaitGroup
+	start := make(chan struct{})
+	for _, id := range ids {
+		group.Go(func() {
+			<-start
+			request := licensing.DetachRequest{
+				Offline: true, Recipient: id, Key: worldKey, Duration: time.Hour,
+				Features: []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 1}},
+			}
+			once := &licensing.ChangeOptions{RequestKey: strconv.FormatUint(id, 10)}
+			d, err := office.Detach(w.ctx, request, once)
+			for errors.Is(err, licensing.ErrUnknown) {
+				unknown.Add(1)
+				d, err = office.Detach(w.ctx, request, once)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				got[d.LicenseID] = true
+			case errors.Is(err, licensing.FeatureResourceExhaust):
+				answers["exhausted"]++
+			default:
+				answers[err.Error()]++
+			}
+		})
+	}
+	close(start)
+	group.Wait()
+	if unknown.Load() == 0 {
+		t.Error("everybody knew at once what happened")
+	}
+	if len(got) != seats || answers["exhausted"] != computers-seats || len(answers) != 1 {
+		t.Errorf("%d got a seat; the others: %v", len(got), answers)
+	}
+	if office.free(1) != 0 {
+		t.Errorf("%d seats are free", office.free(1))
+	}
+	office.reopen()
+	for _, d := range office.look().Detached {
+		if !got[d.ID] {
+			t.Errorf("license %d is out to nobody", d.ID)
+		}
+		delete(got, d.ID)
+	}
+	if len(got) != 0 {
+		t.Errorf("%d licenses are gone after a restart", len(got))
+	}
+	w.checkPromises()
+	w.turn(time.Hour)
+	if office.free(1) != seats {
+		t.Errorf("%d seats came home", office.free(1))
+	}
+}
