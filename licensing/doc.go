@@ -12,4 +12,5 @@
 // the same request key settles it. Errors are *[Error] and wrap a [Code].
 //
 // A Manager has no globals: one process may open several, for several vendors.
+// It is safe for concurrent use; the other types here are plain data.
 package licensing

@@ -90,12 +90,21 @@ func fail(op string, err error) error {
 	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrClosed):
 		e.Code, e.Message = StorageCorrupted, "the store refuses changes: "+err.Error()
 	case errors.Is(err, ledger.ErrClosed):
-		e.Code, e.Message, e.Err = NoService, ErrClosed.Error(), ErrClosed
+		e.Code, e.Message, e.Err = RequestFailed, "the manager was closed meanwhile; nothing happened", ErrClosed
 	default:
 		e.Code, e.Message = codeOf(err), err.Error()
 	}
 	e.Advice = advice[e.Code]
 	return e
+}
+
+// refused is the error of a change that a ledger refuses for a reason of before.
+// The reason may be that an earlier change is unknown; this one has not happened.
+func refused(reason error) error {
+	if !errors.Is(reason, storage.ErrUnknown) {
+		return reason
+	}
+	return &detach.Refusal{Code: StorageCorrupted, Message: "the store failed earlier and must be opened again: " + reason.Error()}
 }
 
 // codeOf finds the code that an error of the key or of a document carries.

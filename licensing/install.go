@@ -90,7 +90,7 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope, request
 	pool, err := s.served()
 	if pool != nil {
 		if err := pool.Refusal(); err != nil {
-			return err
+			return refused(err)
 		}
 		state, _ := pool.Read()
 		if before, err := state.Asked(request); before || err != nil {

@@ -141,7 +141,10 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	case pool == nil:
 		return nil, &detach.Refusal{Code: FeatureNotFound, Message: fmt.Sprintf("key %d holds no pool license yet", s.info.ID)}
 	case pool.Refusal() != nil:
-		return nil, pool.Refusal()
+		return nil, refused(pool.Refusal())
+	}
+	if _, now := pool.Read(); now.Err != nil {
+		s.confirm(ctx) // the key may know the time better
 	}
 	return pool, s.update(ctx, document.RequestKey{})
 }

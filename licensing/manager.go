@@ -60,8 +60,7 @@ type Manager struct {
 
 	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
 
-	mu     sync.RWMutex // held for reading by every operation, for writing by Close
-	closed bool
+	gate gate
 }
 
 // ledgerRules is the version of the rules this program makes batches by.
@@ -112,14 +111,17 @@ func (m *Manager) newClock() *ledger.Clock {
 
 // Close gives the licenses' last grants and the time to the store, lets go of
 // the keys and ends. Operations that come later fail with ErrClosed. Closing
-// twice is harmless.
+// twice is harmless. It waits for the operations under way; when ctx ends first
+// it gives them up.
 func (m *Manager) Close(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
+	idle, first := m.gate.close()
+	if !first {
 		return nil
 	}
-	m.closed = true
+	select {
+	case <-idle:
+	case <-ctx.Done(): // what is under way is given up below
+	}
 	var errs []error
 	if m.local != nil {
 		if m.local.Refusal() == nil {
@@ -139,12 +141,10 @@ func (m *Manager) Close(ctx context.Context) error {
 // begin is called first in every operation; the caller calls the function it
 // gives when it is done.
 func (m *Manager) begin(op string) (done func(), err error) {
-	m.mu.RLock()
-	if m.closed {
-		m.mu.RUnlock()
-		return nil, fail(op, ErrClosed)
+	if !m.gate.enter() {
+		return nil, &Error{Op: op, Code: NoService, Message: ErrClosed.Error(), Advice: "Open it again.", Err: ErrClosed}
 	}
-	return m.mu.RUnlock, nil
+	return m.gate.leave, nil
 }
 
 // change is begin for operations that change or grant something.
@@ -155,7 +155,7 @@ func (m *Manager) change(op string) (done func(), err error) {
 	}
 	if err := m.refusal(); err != nil {
 		done()
-		return nil, fail(op, err)
+		return nil, fail(op, refused(err))
 	}
 	return done, nil
 }
@@ -166,4 +166,45 @@ func (m *Manager) refusal() error {
 		return *err
 	}
 	return m.local.Refusal()
+}
+
+// gate counts the operations under way. The zero gate is open.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	under  int           // operations under way
+	idle   chan struct{} // closed when none is, after close
+}
+
+// enter reports whether an operation may begin; it leaves when it is done.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.under++
+	}
+	return !g.closed
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.under--; g.under == 0 && g.closed {
+		close(g.idle)
+	}
+}
+
+// close lets no more operations begin. idle is closed when all have left; first
+// is false where the gate was closed before.
+func (g *gate) close() (idle <-chan struct{}, first bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return g.idle, false
+	}
+	g.closed, g.idle = true, make(chan struct{})
+	if g.under == 0 {
+		close(g.idle)
+	}
+	return g.idle, true
 }

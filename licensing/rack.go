@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -21,7 +23,7 @@ import (
 // rack holds every key the manager has seen since it was opened, plugged in or
 // not, each in a slot of its own.
 type rack struct {
-	scanning sync.Mutex // held while the buses are looked through
+	scanning lock // held while the buses are looked through
 
 	mu    sync.RWMutex
 	slots []*slot // ordered by key id; only ever added to
@@ -34,12 +36,13 @@ type slot struct {
 	info   device.Info // as the key said when it was first seen
 	public ed25519.PublicKey
 
-	loading sync.Mutex // held while the pool's ledger is opened
+	loading lock // held while the pool's ledger is opened
 
 	mu      sync.Mutex
 	bus     transport.Bus
 	at      transport.KeyID
 	key     *device.Key                  // nil: pulled out
+	clock   *ledger.Clock                // the pool's
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
 	err     error                        // why the pool on the key is not served
@@ -91,8 +94,10 @@ func (r *rack) close(ctx context.Context) error {
 // slot, known ones their old slot back. A key that does not answer is left for
 // the next scan.
 func (r *rack) scan(ctx context.Context, m *Manager) {
-	r.scanning.Lock()
-	defer r.scanning.Unlock()
+	if r.scanning.acquire(ctx) != nil {
+		return
+	}
+	defer r.scanning.release()
 	for _, bus := range m.opts.Buses {
 		infos, err := bus.Keys(ctx)
 		if err != nil {
@@ -180,8 +185,10 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, bus transport.Bus, at 
 // load reads the pool license in the key, opens its ledger, once, and makes it
 // follow. The request is the one that brought the license into the key, if any.
 func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey) error {
-	s.loading.Lock()
-	defer s.loading.Unlock()
+	if err := s.loading.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.loading.release()
 	license, err := s.read(ctx, m)
 	pool, _ := s.served()
 	if err == nil && license != nil && pool == nil {
@@ -218,7 +225,7 @@ func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
 
 // open opens the ledger of the pool.
 func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
-	clock := m.newClock()
+	s.clock = m.newClock()
 	pool, err := ledger.Open(ctx, ledger.Config[*detach.Pool]{
 		Name:   fmt.Sprintf("pool/%08x", s.info.ID),
 		Store:  m.store,
@@ -227,18 +234,23 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 			Key: s.info.ID, Public: s.public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),
 		}),
 		Rules:   ledgerRules,
-		Clock:   clock,
+		Clock:   s.clock,
 		Witness: m.local.Position,
 	})
 	if err != nil {
 		return nil, err
 	}
-	clock.Raise(license.Head.Issued)
-	t, err := withKey(s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
-	if err == nil { // not every key has a clock
-		clock.Raise(t.Unix())
-	}
+	s.clock.Raise(license.Head.Issued)
+	s.confirm(ctx)
 	return pool, nil
+}
+
+// confirm tells the pool's clock what the key's own clock shows, if it has one.
+func (s *slot) confirm(ctx context.Context) {
+	t, err := withKey(s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	if err == nil {
+		s.clock.Raise(t.Unix())
+	}
 }
 
 // update makes the ledger follow the pool license in the key. The key's copy is
@@ -322,3 +334,17 @@ func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
 func (s *slot) Advance(ctx context.Context, prev document.Hash, header []byte) (document.Checkpoint, error) {
 	return withKey(s, func(k *device.Key) (document.Checkpoint, error) { return k.Advance(ctx, prev, header) })
 }
+
+// lock is a mutex whose waiting ends with a context: it is held while keys are
+// talked to. The zero lock is free.
+type lock struct {
+	once sync.Once
+	one  *semaphore.Weighted
+}
+
+func (l *lock) acquire(ctx context.Context) error {
+	l.once.Do(func() { l.one = semaphore.NewWeighted(1) })
+	return l.one.Acquire(ctx, 1)
+}
+
+func (l *lock) release() { l.one.Release(1) }

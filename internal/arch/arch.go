@@ -26,7 +26,7 @@ var Floors = []Room{
 	{Path: "examples/", Floor: 8},
 	{Path: "licensing/licensingtest", Floor: 7},
 	{Path: "licensing/", Floor: 6},
-	{Path: "licensing", Floor: 5},
+	{Path: "licensing", Floor: 5, Third: []string{"golang.org/x/sync"}},
 	{Path: "detach", Floor: 4, Third: []string{"github.com/tidwall/btree"}},
 	{Path: "device", Floor: 3},
 	{Path: "fingerprint", Floor: 3, Third: []string{"github.com/tidwall/btree", "golang.org/x/sys"}},
