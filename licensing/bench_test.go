@@ -81,9 +81,8 @@ func BenchmarkDetach(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			m, ids := benchManager(b, 5*time.Millisecond)
-			pool, _ := m.rack.all()[0].served()
 			var next atomic.Int64
-			before, cpu := pool.Stats(), cpuTime()
+			before, cpu := m.Stats()[1], cpuTime()
 			b.ResetTimer()
 			var wg sync.WaitGroup
 			for range callers {
@@ -106,7 +105,7 @@ func BenchmarkDetach(b *testing.B) {
 			}
 			wg.Wait()
 			b.StopTimer()
-			after := pool.Stats()
+			after := m.Stats()[1]
 			rate := float64(b.N) / b.Elapsed().Seconds()
 			b.ReportMetric(rate, "detaches/s")
 			b.ReportMetric(float64(after.Entries-before.Entries)/float64(after.Batches-before.Batches), "entries/batch")
