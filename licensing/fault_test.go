@@ -366,3 +366,19 @@ func (s *stage) drain() {
 		}
 	}
 }
+
+// As long as a batch is stored and not signed, nobody can say what became of a
+// request in it: an answer that says "nothing happened" would be a lie later.
+func TestAskAgainWhileTheKeyIsSilent(t *testing.T) {
+	t.Skip("known: asked again while the batch is not signed yet, the answer does not wrap ErrUnknown")
+	for _, fault := range []simulator.Fault{simulator.LoseReply, simulator.GarbleReply, simulator.PullFirst} {
+		s := newStage(t)
+		for range 60 {
+			s.office.keys[0].FailNth(0, fault)
+		}
+		for range 3 {
+			_, err := s.office.Detach(s.ctx, s.office.request(s.laptop, 1), askedOnce)
+			s.refused(err, licensing.ErrUnknown)
+		}
+	}
+}
