@@ -188,8 +188,18 @@ func (w *play) checkAt(p *player, feature uint32) {
 		return // known: a license is granted while its return is in doubt
 	}
 	var may, must []*seat
+	allowed := []licensing.Code{licensing.FeatureNotFound}
 	for _, s := range w.seats {
-		if s.to != p || s.there != installed || !slices.Contains(s.features, feature) {
+		if s.to != p || !slices.Contains(s.features, feature) {
+			continue
+		}
+		if s.there != unseen && len(allowed) == 1 {
+			allowed = []licensing.Code{licensing.DetachedLicenseExpired, licensing.DetachedLicenseNotFound, licensing.RTCError}
+		}
+		if s.doubted || len(p.doubts) > 0 {
+			allowed = append(allowed, licensing.FeatureNotFound, licensing.DetachedLicenseExpired, licensing.DetachedLicenseNotFound)
+		}
+		if s.there != installed {
 			continue
 		}
 		if alive, _ := p.local.before(s.death); alive {
@@ -199,7 +209,6 @@ func (w *play) checkAt(p *player, feature uint32) {
 			must = append(must, s)
 		}
 	}
-	allowed := []licensing.Code{licensing.FeatureNotFound, licensing.DetachedLicenseExpired, licensing.DetachedLicenseNotFound, licensing.RTCError}
 	if len(must) > 0 {
 		allowed = []licensing.Code{licensing.OK}
 	} else if len(may) > 0 || len(p.doubts) > 0 {
