@@ -386,7 +386,6 @@ func TestKeyClockConfirmsAtTheStart(t *testing.T) {
 
 // The clock in the key confirms a step of the wall while the manager runs.
 func TestKeyClockConfirmsAStep(t *testing.T) {
-	t.Skip("known: a key's clock is asked only when its pool's ledger is opened")
 	w := newWorld(t)
 	office, key := timed(w)
 	laptop := w.laptop("LAPTOP", office)

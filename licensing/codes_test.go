@@ -395,7 +395,6 @@ func TestRequestKeyAcrossLedgers(t *testing.T) {
 
 // A pool license and a return under a request key are answered alike.
 func TestRequestKeyOfAFile(t *testing.T) {
-	t.Skip("known: installing a pool license or a return takes no notice of its request key")
 	for _, a := range acts() {
 		if a.name != "install a newer pool" && a.name != "install a return" {
 			continue
