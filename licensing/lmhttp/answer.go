@@ -1,0 +1,107 @@
+package lmhttp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sojournlm/sojourn/licensing"
+)
+
+// answer is the response to one request, and remembers its status for the log.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// write answers with one JSON object. That the client has gone is nobody's
+// error.
+func (a *answer) write(status int, v any) {
+	var body bytes.Buffer
+	if err := newEncoder(&body).Encode(v); err != nil {
+		panic(fmt.Sprintf("lmhttp: %T cannot be encoded: %v", v, err)) // all of them are plain structs
+	}
+	a.Header().Set("Content-Type", jsonType)
+	a.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	a.WriteHeader(status)
+	a.Write(body.Bytes())
+}
+
+// newEncoder writes text as it is: nobody takes these answers for HTML.
+func newEncoder(w interface{ Write([]byte) (int, error) }) *json.Encoder {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e
+}
+
+// writeList answers with {"name":[rows]}. Rows are made while they are written,
+// so that a list of any length takes the same memory.
+func writeList[T, R any](c *call, name string, list *licensing.List[T], row func(T) R) {
+	rows := c.rows(name, list.Total)
+	for entry := range list.All() {
+		if !rows.write(row(entry)) {
+			break
+		}
+	}
+	rows.end()
+}
+
+// rows is an answer that is a list, being written.
+type rows struct {
+	out   *bufio.Writer
+	json  *json.Encoder
+	first bool
+	stop  bool // the client has gone, or wants no rows
+}
+
+// rows begins a list. total counts its entries before paging.
+func (c *call) rows(name string, total int) *rows {
+	h := c.answer.Header()
+	h.Set("Content-Type", jsonType)
+	h.Set("X-Total-Count", strconv.Itoa(total))
+	out := bufio.NewWriterSize(patient{c.answer, http.NewResponseController(c.answer)}, 16<<10)
+	fmt.Fprintf(out, "{%q:[", name)
+	return &rows{out: out, json: newEncoder(out), first: true, stop: c.method == http.MethodHead}
+}
+
+// write writes one row. It tells whether more are wanted.
+func (r *rows) write(row any) bool {
+	if r.stop {
+		return false
+	}
+	if !r.first {
+		r.out.WriteByte(',')
+	}
+	r.first = false
+	r.stop = r.json.Encode(row) != nil
+	return !r.stop
+}
+
+func (r *rows) end() {
+	r.out.WriteString("]}\n")
+	r.out.Flush()
+}
+
+// patient gives every piece of a long answer its own time: a client that keeps
+// reading gets all of it, one that stopped does not hold the server.
+type patient struct {
+	answer     *answer
+	controller *http.ResponseController
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	p.controller.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every server can; then it has its own
+	return p.answer.Write(b)
+}

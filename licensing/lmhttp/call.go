@@ -1,0 +1,128 @@
+package lmhttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/sojournlm/sojourn/licensing"
+)
+
+const (
+	jsonType = "application/json"
+
+	// maxBody is the largest body that is read, in bytes. The largest license
+	// in base64 is well below it.
+	maxBody = 1 << 20
+)
+
+// call is one request with everything in it that does not depend on the
+// operation: parsed, and not yet checked.
+type call struct {
+	ctx     context.Context
+	manager *licensing.Manager
+	answer  *answer
+	method  string
+	query   query
+	body    *fields                  // nil where the operation takes none
+	change  *licensing.ChangeOptions // nil where the operation changes nothing
+}
+
+func newCall(m *licensing.Manager, w *answer, r *http.Request, kind kind) (*call, error) {
+	c := &call{ctx: r.Context(), manager: m, answer: w, method: r.Method}
+	var err error
+	if c.query, err = parseQuery(r.URL.RawQuery); err != nil || kind == reading {
+		return c, err
+	}
+	members, err := c.members(w, r)
+	if err != nil {
+		return nil, err
+	}
+	c.body = newFields(members)
+	if kind == changing {
+		c.change, err = changeOptions(r.Header)
+	}
+	return c, err
+}
+
+// members are the fields of a request's body. Those of a DELETE may stand in its
+// query instead: some proxies drop its body.
+func (c *call) members(w *answer, r *http.Request) (map[string]json.RawMessage, error) {
+	bare := r.Method == http.MethodDelete && r.ContentLength == 0
+	if !bare && !isJSON(r.Header) {
+		w.Header().Set("Accept", jsonType)
+		return nil, &refusal{
+			http.StatusUnsupportedMediaType, licensing.InvalidParameter, "the body is not declared as JSON in UTF-8",
+			"Send the header Content-Type: " + jsonType + ".",
+		}
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	fromQuery := c.query.members()
+	if r.Method != http.MethodDelete {
+		return parseObject(body)
+	}
+	if len(body) == 0 {
+		return fromQuery, nil
+	}
+	members, err := parseObject(body)
+	for name := range members {
+		if _, both := fromQuery[name]; both {
+			return nil, invalid(name, "it stands both in the query and in the body")
+		}
+	}
+	return members, err
+}
+
+func readBody(w *answer, r *http.Request) ([]byte, error) {
+	tooLarge := &refusal{
+		http.StatusRequestEntityTooLarge, licensing.InvalidParameter, "the body is larger than 1 MiB",
+		"No request of this API is that large; send what is needed only.",
+	}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, maxBody))
+	var limit *http.MaxBytesError
+	switch {
+	case errors.As(err, &limit):
+		return nil, tooLarge
+	case err != nil:
+		return nil, invalid("the body", "it ended before it was whole")
+	}
+	return body, nil
+}
+
+// isJSON tells whether a body is declared as JSON, in the one encoding that JSON
+// has.
+func isJSON(h http.Header) bool {
+	if len(h.Values("Content-Type")) != 1 {
+		return false
+	}
+	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	charset, given := params["charset"]
+	return err == nil && media == jsonType && (!given || strings.EqualFold(charset, "utf-8"))
+}
+
+// changeOptions reads the request key.
+func changeOptions(h http.Header) (*licensing.ChangeOptions, error) {
+	const header = "Idempotency-Key"
+	switch keys := h.Values(header); {
+	case len(keys) == 0:
+		return nil, nil
+	case len(keys) > 1:
+		return nil, invalid(header, "given %d times", len(keys))
+	case keys[0] == "":
+		return nil, invalid(header, "it is empty")
+	case len(keys[0]) > licensing.MaxRequestKey:
+		return nil, invalid(header, "%d bytes, at most %d are allowed", len(keys[0]), licensing.MaxRequestKey)
+	default:
+		return &licensing.ChangeOptions{RequestKey: keys[0]}, nil
+	}
+}

@@ -1,0 +1,156 @@
+package lmhttp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+// general are the statuses that any operation may answer with. The document
+// has them under "default", and the golden exchanges show each at least once.
+var general = []int{
+	http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed,
+	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
+}
+
+func loadDocument(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// TestDocumentIsRoutes: the document has the operations of the routing table,
+// no more and no fewer.
+func TestDocumentIsRoutes(t *testing.T) {
+	var documented, served []string
+	for path, item := range loadDocument(t).Paths.Map() {
+		for method := range item.Operations() {
+			documented = append(documented, method+" "+path)
+		}
+	}
+	for _, r := range routes {
+		served = append(served, r.method+" "+BasePath+r.path)
+	}
+	slices.Sort(documented)
+	slices.Sort(served)
+	if !slices.Equal(documented, served) {
+		t.Errorf("documented: %q\nserved: %q", documented, served)
+	}
+}
+
+// TestDocumentHolds: every golden exchange is as the document says, in both
+// directions, and every status that the document names for an operation has a
+// golden exchange.
+func TestDocumentHolds(t *testing.T) {
+	doc := loadDocument(t)
+	seen := make(map[string]bool) // "GET /path 200", or a general status
+	files, err := filepath.Glob("testdata/*.http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
+			req, body, res, answer := readExchange(t, file)
+			item := doc.Paths.Find(req.URL.Path)
+			var op *openapi3.Operation
+			if item != nil {
+				op = item.GetOperation(req.Method)
+			}
+			if op == nil {
+				if res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusMethodNotAllowed {
+					t.Fatalf("status %d of an operation that is not in the document", res.StatusCode)
+				}
+				op = &openapi3.Operation{Responses: openapi3.NewResponses()}
+				op.Responses.Set("default", doc.Components.Responses["Problem"])
+			}
+			status := strconv.Itoa(res.StatusCode)
+			if op.Responses.Value(status) != nil {
+				seen[req.Method+" "+req.URL.Path+" "+status] = true
+			} else if !slices.Contains(general, res.StatusCode) && item != nil {
+				t.Errorf("status %s is not in the document", status)
+			}
+			seen[status] = true
+			in := &openapi3filter.RequestValidationInput{
+				Request:     req,
+				QueryParams: req.URL.Query(),
+				Route: &routers.Route{
+					Spec: doc, Path: req.URL.Path, PathItem: item, Method: req.Method, Operation: op,
+				},
+				Options: &openapi3filter.Options{
+					AuthenticationFunc:    openapi3filter.NoopAuthenticationFunc,
+					IncludeResponseStatus: true,
+					SkipSettingDefaults:   true,
+				},
+			}
+			req.Body = io.NopCloser(bytes.NewReader(body))
+			if res.StatusCode < 300 { // a refused request may be refused for what it is
+				if err := openapi3filter.ValidateRequest(t.Context(), in); err != nil {
+					t.Errorf("request: %v", err)
+				}
+			}
+			out := &openapi3filter.ResponseValidationInput{
+				RequestValidationInput: in, Status: res.StatusCode, Header: res.Header, Options: in.Options,
+			}
+			out.SetBodyBytes(answer)
+			if err := openapi3filter.ValidateResponse(t.Context(), out); err != nil {
+				t.Errorf("response: %v", err)
+			}
+		})
+	}
+	for _, status := range general {
+		if !seen[strconv.Itoa(status)] {
+			t.Errorf("no golden exchange shows the status %d", status)
+		}
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			for status := range op.Responses.Map() {
+				if key := method + " " + path + " " + status; status != "default" && !seen[key] {
+					t.Errorf("no golden exchange shows %s", key)
+				}
+			}
+		}
+	}
+}
+
+// readExchange reads a golden file back.
+func readExchange(t *testing.T, file string) (*http.Request, []byte, *http.Response, []byte) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, answered, ok := bytes.Cut(text, []byte("\nHTTP/1.1 "))
+	if !ok {
+		t.Fatal("there is no answer in it")
+	}
+	head, body, _ := bytes.Cut(asked, []byte("\n\n"))
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(append(head, "\n\n"...))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, answer, _ := bytes.Cut(answered, []byte("\n\n"))
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(append([]byte("HTTP/1.1 "), append(head, "\n\n"...)...))), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req, body, res, answer
+}

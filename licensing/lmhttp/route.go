@@ -1,0 +1,91 @@
+package lmhttp
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/sojournlm/sojourn/licensing"
+)
+
+// BasePath is where the API lies. A server that serves more mounts the handler
+// at BasePath + "/".
+const BasePath = "/v1.0/lm"
+
+// kind says what a request may carry.
+type kind int
+
+const (
+	reading  kind = iota // a query
+	asking               // a query and a body; changes nothing
+	changing             // a query, a body and a request key
+)
+
+// route is one operation of the API.
+type route struct {
+	method, path string
+	kind         kind
+	serve        func(*call) error
+}
+
+// routes are all operations. The API's own documentation spells the path of the
+// fingerprints in two ways, so every verb answers to both.
+var routes = []route{
+	{"POST", "/detach", changing, (*call).detach},
+	{"POST", "/canceldetach", changing, (*call).cancelDetach},
+	{"POST", "/install", changing, (*call).install},
+
+	{"GET", "/detached/products/features", reading, (*call).listDetached},
+	{"POST", "/detached/download", asking, (*call).downloadDetached},
+	{"GET", "/cancelled/licenses", reading, (*call).listCancelled},
+	{"POST", "/cancelled/download", asking, (*call).downloadCancelled},
+	{"DELETE", "/cancelled/licenses", changing, (*call).forgetCancelled},
+
+	{"GET", "/fingerprints", reading, (*call).listFingerprints},
+	{"POST", "/fingerprints", changing, (*call).addFingerprint},
+	{"PUT", "/fingerprints", changing, (*call).editFingerprint},
+	{"DELETE", "/fingerprints", changing, (*call).removeFingerprint},
+	{"GET", "/fingerpints", reading, (*call).listFingerprints},
+	{"POST", "/fingerpints", changing, (*call).addFingerprint},
+	{"PUT", "/fingerpints", changing, (*call).editFingerprint},
+	{"DELETE", "/fingerpints", changing, (*call).removeFingerprint},
+	{"GET", "/environment", reading, (*call).environment},
+
+	{"GET", "/dongles", reading, (*call).listDongles},
+	{"GET", "/features", reading, (*call).listFeatures},
+	{"GET", "/dongles/products/features", reading, (*call).listTree},
+
+	{"GET", "/openapi.yaml", reading, (*call).openAPI},
+}
+
+// route finds the operation of a request. A HEAD is a GET whose answer stays
+// away.
+func (h *handler) route(w http.ResponseWriter, r *http.Request) (route, error) {
+	methods, ok := h.paths[r.URL.Path]
+	if !ok {
+		return route{}, &refusal{
+			http.StatusNotFound, licensing.NoResultsFound, "there is no " + clip(r.URL.Path) + " here",
+			"The paths are listed in " + BasePath + "/openapi.yaml.",
+		}
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	found, ok := methods[method]
+	if !ok {
+		allowed := slices.Collect(maps.Keys(methods))
+		if methods[http.MethodGet].serve != nil {
+			allowed = append(allowed, http.MethodHead)
+		}
+		slices.Sort(allowed)
+		allow := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", allow)
+		return route{}, &refusal{
+			http.StatusMethodNotAllowed, licensing.InvalidParameter, clip(r.Method) + " is no method of this path",
+			"Use one of " + allow + ".",
+		}
+	}
+	return found, nil
+}
