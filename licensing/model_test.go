@@ -26,7 +26,8 @@ type seat struct {
 	until int64 // then: when the seats are free
 	there life  // at the recipient
 
-	doubted bool // it may have been installed though nobody saw it
+	doubted   bool // it may have been installed though nobody saw it
+	maybeHome bool // its return may have been, and may be all that hides it from a list
 
 	back   licensing.Buffer // the return, once it is known
 	grants []grant
@@ -155,7 +156,7 @@ func (p *poolModel) away(seats []*seat, feature uint32, listed func(*seat) bool)
 			waits = true // what is due waits for a clock that is believed
 		}
 		if !s.home {
-			waits, over = listed(s), !listed(s)
+			waits, over = listed(s) || s.maybeHome, !listed(s)
 		}
 		if waits {
 			most += uint32(s.seats)

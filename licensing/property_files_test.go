@@ -68,6 +68,7 @@ func (w *play) installAt(p *player, l *letter, opts *licensing.ChangeOptions) {
 		}
 	case l.returns:
 		name = fmt.Sprintf("return of %v", s)
+		s.maybeHome = s.maybeHome || p.rough && p == s.from
 		d = &doubt{
 			inPool: true,
 			shows:  func(v view) bool { _, out := v.out[s.id]; return v.pool != nil && !out && p.pool.span.hi < s.death },

@@ -14,7 +14,11 @@ import (
 
 func (w *play) pass(t *rapid.T) {
 	d := pick(t, "seconds", []int64{1, 1, 25, 25, 300, 300, 660, 660, 3600, 3600, 25 * 3600, 5 * 86400})
-	if w.now-w.began > 380*86400 {
+	if len(w.seats) > 0 && rapid.IntRange(0, 2).Draw(t, "up to an end") == 0 {
+		s := pick(t, "license", w.seats)
+		d = pick(t, "end", []int64{s.death, s.until}) - w.now - int64(rapid.IntRange(0, 1).Draw(t, "a second before"))
+	}
+	if d <= 0 || w.now-w.began > 380*86400 {
 		t.SkipNow()
 	}
 	w.let(d)

@@ -137,7 +137,7 @@ func (p *player) observePool(v view) {
 		case s.from != p:
 		case s.home && here:
 			w.failf("%s lists license %v, which was given back", p.name, s)
-		case s.home:
+		case s.home, s.maybeHome && !here:
 		default:
 			if err := p.pool.span.due(s.death, !here); err != nil {
 				w.failf("%s: death of license %v: %v", p.name, s, err)
