@@ -69,7 +69,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.Int("status", answer.status), slog.Uint64("code", uint64(code)),
 		slog.Duration("duration", time.Since(start)),
 	}
-	if answer.status >= http.StatusInternalServerError {
+	if answer.status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client gave up
 		level, attrs = slog.LevelError, append(attrs, slog.Any("error", err))
 	}
 	h.log.LogAttrs(r.Context(), level, "request", attrs...)

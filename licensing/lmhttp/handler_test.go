@@ -1,0 +1,236 @@
+package lmhttp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/storage"
+)
+
+// TestStatuses: one code, one status.
+func TestStatuses(t *testing.T) {
+	want := make(map[licensing.Code]int)
+	for status, codes := range map[int][]licensing.Code{
+		400: {23, 35}, 403: {38, 57, 59}, 404: {2, 33, 34, 56}, 409: {3, 48, 52, 53, 54}, 410: {29, 55}, 422: {6, 47, 50},
+		503: {12, 13, 14, 31, 46, 60},
+	} {
+		for _, c := range codes {
+			want[c] = status
+		}
+	}
+	for c := licensing.Code(1); c <= 61; c++ {
+		if _, named := want[c]; !named {
+			want[c] = 500
+		}
+		rec := newRecorder()
+		a := &answer{ResponseWriter: rec}
+		if got := a.fail(&licensing.Error{Op: "op", Code: c, Message: "m", Advice: "a"}); got != c || rec.Code != want[c] || a.status != want[c] {
+			t.Errorf("code %d: status %d, want %d", c, rec.Code, want[c])
+		}
+		if retry := rec.header.Get("Retry-After"); (retry != "") != (rec.Code == 503) {
+			t.Errorf("code %d: Retry-After %q with status %d", c, retry, rec.Code)
+		}
+	}
+}
+
+// TestNothingLeaks: what a cause from below says of this computer stays here, and
+// the operator's cases have words of their own.
+func TestNothingLeaks(t *testing.T) {
+	const secret = "/var/lib/sojourn/store"
+	key := &device.Error{Op: "install", Key: secret, Err: licensing.InvalidUpdateOrAlreadyInstalled}
+	store := &storage.Error{Op: "open", Key: secret, Err: errors.New("disk")}
+	words := make(map[string]bool)
+	for _, cause := range []error{
+		licensing.ErrRolledBack, licensing.ErrForked, licensing.ErrAnchorLost, licensing.ErrDamaged, licensing.ErrUnknown,
+		licensing.ErrClosed, storage.ErrFull, errors.New("disk"), key, store,
+	} {
+		for _, code := range []licensing.Code{13, 25, 31, 35, 46, 48} {
+			if statusOf(code) < 500 && cause != error(key) && cause != error(store) {
+				continue // a judgment about the request, which speaks for itself
+			}
+			err := fmt.Errorf("%s: %w", secret, cause)
+			_, p := describe(&licensing.Error{Op: "op", Code: code, Message: err.Error(), Err: err})
+			if strings.Contains(p.Message, secret) || p.Message == "" {
+				t.Errorf("code %d: %s", code, p.Message)
+			}
+			if code == licensing.StorageCorrupted {
+				words[p.Message] = true
+			}
+		}
+	}
+	if len(words) != 8 { // seven causes have words of their own, the others those of the code
+		t.Errorf("%d texts: %v", len(words), words)
+	}
+	status, p := describe(errors.New(secret))
+	if status != 500 || p.Code != licensing.InternalError || strings.Contains(p.Message, secret) {
+		t.Errorf("status %d, %+v", status, p)
+	}
+}
+
+// TestRolledBackStore: a store put back to an older state is refused on every
+// change, in words that an operator understands, and can be read.
+func TestRolledBackStore(t *testing.T) {
+	w := newWorld(t, nil)
+	w.ok(w.laptop.restart("GRDBENCH-01")) // what a clean end has written is a backup worth having
+	old := w.laptop.store.Clone()
+	w.cancelled()
+	w.ok(w.laptop.Close(w.ctx))
+	w.ok(w.laptop.store.Close())
+	w.laptop.store = old
+	w.ok(w.laptop.start("GRDBENCH-01"))
+	for _, r := range routes {
+		body := ""
+		switch {
+		case r.kind == reading:
+		case r.path == "/install":
+			body = w.unmask(installOf("a license"))
+		case strings.HasPrefix(r.path, "/finger"):
+			body = w.unmask(fingerprintOf("the fingerprint of the office", `,"lmsId":102826192`))
+		case r.path == "/detach":
+			body = w.unmask(detachBody)
+		case r.path == "/canceldetach":
+			body = w.unmask(cancelBody)
+		default:
+			body = w.unmask(idBody)
+		}
+		res := w.laptop.ask(r.method, BasePath+r.path, body)
+		switch {
+		case r.kind == changing:
+			if p := problemOf(t, res); res.StatusCode != 503 || p.Code != 46 || !strings.Contains(p.Message, "backup") {
+				t.Errorf("%s %s: status %d, %+v", r.method, r.path, res.StatusCode, p)
+			}
+		case r.kind == reading && res.StatusCode != http.StatusOK:
+			t.Errorf("%s %s: status %d", r.method, r.path, res.StatusCode)
+		}
+	}
+}
+
+// TestLog: one line per request, and nothing in it that was carried.
+func TestLog(t *testing.T) {
+	for _, x := range exchanges {
+		var log bytes.Buffer
+		prepare := x.prepare
+		x.prepare = func(w *world) {
+			if prepare != nil {
+				prepare(w)
+			}
+			w.opts.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		}
+		if arrange := x.arrange; arrange != nil {
+			x.arrange = func(w *world) { arrange(w); log.Reset() }
+		}
+		x.header = append(x.header, "Authorization", "Bearer wrong-token")
+		x.run(t)
+		var line struct {
+			Level, Msg, Method, Path string
+			Status, Code             int
+			Duration                 time.Duration
+		}
+		d := json.NewDecoder(bytes.NewReader(log.Bytes()))
+		if err := d.Decode(&line); err != nil || d.More() || strings.Count(log.String(), "\n") != 1 {
+			t.Fatalf("%s: %v: %s", x.name, err, log.String())
+		}
+		path, _, _ := strings.Cut(BasePath+x.target, "?")
+		if line.Msg != "request" || line.Method != x.method || line.Path != path || line.Status == 0 || (line.Status < 400) != (line.Code == 0) ||
+			(line.Level == "ERROR") != (line.Status >= 500) {
+			t.Errorf("%s: %s", x.name, log.String())
+		}
+		if carried.MatchString(log.String()) || strings.Contains(log.String(), "token") && x.name != "error-token" || strings.Contains(log.String(), "?") {
+			t.Errorf("%s tells too much: %s", x.name, log.String())
+		}
+	}
+}
+
+// TestRequestKey: asked again with the same key, a detach gives the same license
+// and takes no second seat.
+func TestRequestKey(t *testing.T) {
+	w := newWorld(t, nil)
+	ask := func(key string) *http.Response {
+		return w.office.ask("POST", BasePath+"/detach", w.unmask(detachBody), "Idempotency-Key", key)
+	}
+	for range 3 {
+		if res := ask("trip-1"); res.StatusCode != http.StatusOK {
+			t.Fatalf("status %d: %v", res.StatusCode, problemOf(t, res))
+		}
+		if _, total := entriesOf(t, w.office.ask("GET", BasePath+"/detached/products/features", "")); total != 1 {
+			t.Fatalf("%d licenses are out", total)
+		}
+	}
+	if p := problemOf(t, ask("trip-2")); p.Code != 54 {
+		t.Errorf("another key: %+v", p)
+	}
+	for _, key := range []string{"", strings.Repeat("k", 256)} {
+		if p := problemOf(t, ask(key)); p.Code != 23 || !strings.HasPrefix(p.Message, "Idempotency-Key: ") {
+			t.Errorf("a key of %d bytes: %+v", len(key), p)
+		}
+	}
+	r, err := http.NewRequest("POST", "http://127.0.0.1"+BasePath+"/detach", strings.NewReader(w.unmask(detachBody)))
+	w.ok(err)
+	r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {"a", "b"}}
+	rec := newRecorder()
+	w.office.ServeHTTP(rec, r)
+	if rec.Code != http.StatusBadRequest {
+		t.Errorf("two keys: status %d", rec.Code)
+	}
+}
+
+// TestEveryChangeTakesARequestKey: a key that was used for something else is
+// refused by every change.
+func TestEveryChangeTakesARequestKey(t *testing.T) {
+	for _, x := range exchanges {
+		file := filepath.Join("testdata", x.name+".http")
+		_, _, golden, _ := readExchange(t, file)
+		changes := false
+		for _, r := range routes {
+			path, _, _ := strings.Cut(x.target, "?")
+			changes = changes || r.method == x.method && r.path == path && r.kind == changing
+		}
+		if !changes || golden.StatusCode != http.StatusOK || len(x.header) > 0 || strings.HasSuffix(x.name, "-again") {
+			continue
+		}
+		w := newWorld(t, x.prepare)
+		if x.arrange != nil {
+			x.arrange(w)
+		}
+		m := w.office
+		if x.laptop {
+			m = w.laptop
+		}
+		first := m.ask(x.method, w.unmask(BasePath+x.target), w.unmask(x.body), "Idempotency-Key", "once")
+		again := m.ask(x.method, w.unmask(BasePath+x.target), w.unmask(x.body), "Idempotency-Key", "once")
+		a, _ := io.ReadAll(first.Body)
+		b, _ := io.ReadAll(again.Body)
+		if first.StatusCode != 200 || again.StatusCode != 200 || w.mask(string(a)) != w.mask(string(b)) {
+			t.Errorf("%s: status %d, then %d: %s", x.name, first.StatusCode, again.StatusCode, b)
+		}
+	}
+}
+
+// TestGivenUp: a request whose client has gone is answered all the same, and is
+// nobody's error.
+func TestGivenUp(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(w *world) { w.opts.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://127.0.0.1"+BasePath+"/detach", strings.NewReader(w.unmask(detachBody)))
+	w.ok(err)
+	r.Header.Set("Content-Type", "application/json")
+	rec := newRecorder()
+	w.office.ServeHTTP(rec, r)
+	if rec.Code != http.StatusServiceUnavailable || strings.Contains(log.String(), "ERROR") {
+		t.Errorf("status %d: %s", rec.Code, log.String())
+	}
+}
