@@ -55,7 +55,7 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 
 // cancel ends an installed license: no grant from here on, then the return,
 // then the entry that makes it final.
-func (m *Manager) cancel(ctx context.Context, name uint64, request document.RequestKey) (*document.Return, error) {
+func (m *Manager) cancel(ctx context.Context, name uint64, request document.RequestKey) (ret *document.Return, err error) {
 	state, now := m.local.Read()
 	found, err := state.Find(name, request, now.Unix)
 	if err != nil {
@@ -65,8 +65,8 @@ func (m *Manager) cancel(ctx context.Context, name uint64, request document.Requ
 		return found.Return, nil
 	}
 	until, done := m.grants.leave(found.Installed, now.Unix)
-	defer done()
-	ret, err := document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
+	defer func() { done(err) }()
+	ret, err = document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
 	if err != nil {
 		return nil, err
 	}

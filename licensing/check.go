@@ -2,6 +2,7 @@ package licensing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -103,6 +104,10 @@ type grants struct {
 	ends  map[uint64]int64 // by license id: end of its latest grant
 	going map[uint64]int   // licenses that are being given back just now
 
+	// Licenses whose cancel may have happened: no grant until that is known, for
+	// the return, if it exists, says that none lives.
+	doubted map[uint64]bool
+
 	// A license installed by the batch bootSeq or before counts as granted
 	// until boot: another run of this manager may have granted it.
 	boot    int64
@@ -113,6 +118,7 @@ func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64) {
 	state, now := local.Read()
 	g.ends = make(map[uint64]int64)
 	g.going = make(map[uint64]int)
+	g.doubted = make(map[uint64]bool)
 	g.bootSeq = local.Position().Seq
 	var known bool
 	if g.boot, known = state.ClosedGrants(); !known {
@@ -128,13 +134,37 @@ func (g *grants) give(ctx context.Context, local *ledger.Ledger[*detach.Local], 
 		return err
 	}
 	id := in.License.Terms.License
+	if err := g.settle(ctx, local, id); err != nil {
+		return err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	state, _ := local.Read()
-	if g.going[id] > 0 || !state.IsInstalled(id) {
+	if g.going[id] > 0 || g.doubted[id] || !state.IsInstalled(id) {
 		return &detach.Refusal{Code: DetachedLicenseNotFound, Message: fmt.Sprintf("license %d: it was given back", id)}
 	}
 	g.ends[id] = max(g.ends[id], end)
+	return nil
+}
+
+// settle finds out whether a license was given back by a cancel whose outcome
+// was not known. The ledger answers in order, so the cancel is decided when it
+// answers this.
+func (g *grants) settle(ctx context.Context, local *ledger.Ledger[*detach.Local], id uint64) error {
+	g.mu.Lock()
+	doubted := g.doubted[id] && g.going[id] == 0
+	g.mu.Unlock()
+	if !doubted {
+		return nil
+	}
+	if err := local.Settle(ctx); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.going[id] == 0 {
+		delete(g.doubted, id)
+	}
 	return nil
 }
 
@@ -157,8 +187,8 @@ func mark(ctx context.Context, local *ledger.Ledger[*detach.Local], now ledger.M
 }
 
 // leave stops granting a license and gives the end of its last grant, 0 where
-// none lives. The caller calls done once the ledger knows, whatever it decided.
-func (g *grants) leave(in *detach.Installed, now int64) (until int64, done func()) {
+// none lives. The caller calls done with what became of the cancel.
+func (g *grants) leave(in *detach.Installed, now int64) (until int64, done func(error)) {
 	id := in.License.Terms.License
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -167,11 +197,14 @@ func (g *grants) leave(in *detach.Installed, now int64) (until int64, done func(
 	if until <= now {
 		until = 0
 	}
-	return until, func() {
+	return until, func(err error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.going[id]--; g.going[id] == 0 {
 			delete(g.going, id)
+		}
+		if errors.Is(err, ErrUnknown) {
+			g.doubted[id] = true
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (e *Error) Unwrap() []error {
 
 // refuse makes the error of an operation from a code and words.
 func refuse(op string, c Code, format string, args ...any) *Error {
-	return &Error{Op: op, Code: c, Message: fmt.Sprintf(format, args...), Advice: advice[c]}
+	return &Error{Op: op, Code: c, Message: fmt.Sprintf(format, args...), Advice: adviceFor(c)}
 }
 
 // fail makes the error of an operation from whatever a lower floor answered.
@@ -74,6 +74,8 @@ func fail(op string, err error) error {
 	var refusal *detach.Refusal
 	var doc *document.Error
 	switch {
+	case errors.Is(err, storage.ErrUnknown):
+		e.Code, e.Message = GetResponseFailed, "it is not known whether this happened"
 	case errors.As(err, &refusal):
 		e.Code, e.Message, e.Details, e.Err = refusal.Code, refusal.Message, refusal.Details, nil
 	case errors.As(err, &doc):
@@ -81,8 +83,6 @@ func fail(op string, err error) error {
 	case errors.Is(err, ledger.ErrRolledBack), errors.Is(err, ledger.ErrForked),
 		errors.Is(err, ledger.ErrAnchorLost), errors.Is(err, ledger.ErrDamaged):
 		e.Code, e.Message = StorageCorrupted, err.Error()
-	case errors.Is(err, storage.ErrUnknown):
-		e.Code, e.Message = GetResponseFailed, "it is not known whether this happened"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		e.Code, e.Message = RequestFailed, "given up before it was done; nothing happened"
 	case errors.Is(err, ledger.ErrClock):
@@ -94,7 +94,7 @@ func fail(op string, err error) error {
 	default:
 		e.Code, e.Message = codeOf(err), err.Error()
 	}
-	e.Advice = advice[e.Code]
+	e.Advice = adviceFor(e.Code)
 	return e
 }
 
@@ -112,12 +112,22 @@ func codeOf(err error) Code {
 	var key *transport.Error
 	var c code.Code
 	switch {
+	case errors.As(err, &c) && c == GetResponseFailed:
+		// An earlier batch is in doubt, and this change had to wait for it.
+		return NoService
 	case errors.As(err, &c):
 		return c
 	case errors.As(err, &key), errors.Is(err, transport.ErrNoKey):
 		return NoService
 	}
 	return InternalError
+}
+
+func adviceFor(c Code) string {
+	if a, ok := advice[c]; ok {
+		return a
+	}
+	return "Ask again; if it stays, report this with the program's log."
 }
 
 // advice says for each code that a Manager answers what to do about it.
@@ -128,6 +138,7 @@ var advice = map[Code]string{
 	ServerNotFound:                  "No license manager elsewhere is known here. Use the offline mode and carry the file.",
 	InvalidParameter:                "Correct the named field and ask again.",
 	InternalError:                   "Please report this with the program's log.",
+	IncorrectResponseData:           "Pull the key out and plug it in again; if it stays, the key or its cable is faulty.",
 	NoLicenseAvailable:              "Detach a license for this computer and install it here.",
 	FeatureExpired:                  "Ask the vendor for an update of the key.",
 	FeatureInactive:                 "Wait until the feature's validity begins.",

@@ -104,10 +104,18 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope, request
 	if err != nil {
 		return err
 	}
-	if _, err := withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) }); err != nil {
+	_, err = withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
+	if doubt, ok := errors.AsType[*device.Error](err); ok && doubt.MayHaveActed {
+		return errors.Join(ErrUnknown, err)
+	}
+	if err != nil {
 		return err
 	}
-	return s.load(ctx, m, request)
+	if err := s.load(ctx, m, request); err != nil {
+		// The key has it, so the pool will follow.
+		return errors.Join(ErrUnknown, err)
+	}
+	return nil
 }
 
 // elsewhere turns "no such key" into the answer for a file whose key is not here.

@@ -153,7 +153,7 @@ func (w *play) cancel(t *rapid.T) {
 	if len(p.doubts) > 0 {
 		allowed = append(allowed, licensing.OK)
 	}
-	d := &doubt{inLife: true, shows: func(v view) bool { return v.cancelled[s.id] }, happen: func(view) { s.cancelled(p) }}
+	d := &doubt{shows: func(v view) bool { return v.cancelled[s.id] }, happen: func(view) { s.cancelled(p) }}
 	if s.there == cancelled {
 		d = nil
 	}

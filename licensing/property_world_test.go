@@ -89,7 +89,6 @@ type player struct {
 // until something else was answered by the same ledger.
 type doubt struct {
 	inPool  bool
-	inLife  bool   // it ends a license installed here
 	inKey   bool   // the key may have it, and the pool follows when the key is read
 	request string // key of a detach
 	shows   func(view) bool
