@@ -1,0 +1,63 @@
+// Lmserver is a license manager as a service: the HTTP API of package lmhttp
+// over a manager that keeps its data in a directory.
+//
+//	go run ./examples/lmserver -simulate examples/lmserver/pools.json
+//
+// serves the simulated keys of pools.json on 127.0.0.1:3189, from memory. With
+// -data DIR everything is kept: the store in DIR/store, and in DIR/keys the
+// memory of the simulated keys and the manager's own anchor. Keep a backup of
+// DIR/keys apart from one of DIR/store, or none: what is put back together
+// cannot be told from what never changed.
+//
+// When it is ready it prints one line, "listening on http://HOST:PORT", to
+// standard output. Everything else is a log on standard error. SIGTERM or an
+// interrupt lets the requests under way come to their end; a second one ends the
+// program at once.
+//
+// Beside the API there are /healthz (the program runs), /readyz (it can change
+// and grant) and /metrics (for Prometheus; asks for the token where there is
+// one).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// lastResort is how long after a signal the program ends in any case. A disk
+// that no longer answers must not keep it.
+const lastResort = 9500 * time.Millisecond
+
+func main() { os.Exit(run()) }
+
+func run() (exit int) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	c, err := parseFlags(os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		log.Error("not started", "error", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		stop() // the next signal has its usual effect
+		time.AfterFunc(lastResort, func() {
+			log.Error("ended before everything was closed; nothing that was acknowledged is lost")
+			os.Exit(1)
+		})
+	})
+	if err := serve(ctx, c, log, os.Stdout); err != nil {
+		log.Error("ended", "error", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/licensing/lmhttp"
+)
+
+// site is all that is served: the API, and the pages for those who run it.
+type site struct {
+	api   http.Handler
+	pages map[string]http.Handler // by path
+}
+
+func newSite(h *house, c *config, log *slog.Logger) *site {
+	meter := newMeter(h)
+	// Who may ask the API may ask for the metrics. The health pages say so
+	// little that no token is needed: what probes them often cannot have one.
+	known := lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token})
+	anybody := lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts})
+	return &site{
+		api: lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token, Logger: meter.logger(log)}),
+		pages: map[string]http.Handler{
+			"/healthz": behind(anybody, http.HandlerFunc(healthy)),
+			"/readyz":  behind(anybody, &readiness{house: h, log: log}),
+			"/metrics": behind(known, meter.handler(log)),
+		},
+	}
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	page, ok := s.pages[r.URL.Path]
+	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		page = s.api // which refuses what is not its own
+	}
+	page.ServeHTTP(w, r)
+}
+
+// healthy says that the program runs and answers.
+func healthy(w http.ResponseWriter, _ *http.Request) {
+	io.WriteString(w, "ok\n")
+}
+
+// readiness says whether everything here can change and grant.
+type readiness struct {
+	house *house
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	last []problem // what was logged
+}
+
+// readyTime is how long the keys have to say how they are.
+const readyTime = 5 * time.Second
+
+func (p *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
+	defer cancel()
+	problems, err := p.house.problems(ctx)
+	if err != nil {
+		problems = append(problems, problem{"the list of keys", err.Error()})
+	}
+	p.tell(problems)
+	if len(problems) == 0 {
+		io.WriteString(w, "ok\n")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	for _, problem := range problems {
+		fmt.Fprintf(w, "not ready: %s; the log says why\n", problem.subject)
+	}
+}
+
+// tell logs the problems when they change, not with every probe.
+func (p *readiness) tell(problems []problem) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Equal(problems, p.last) {
+		return
+	}
+	p.last = problems
+	for _, problem := range problems {
+		p.log.Error("not ready", "by", problem.subject, "reason", problem.reason)
+	}
+	if len(problems) == 0 {
+		p.log.Info("ready again")
+	}
+}
+
+// behind shows a page to those whom the API's own handler would answer, so that
+// who may ask is decided in one place.
+func behind(gate, page http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		question := r.WithContext(r.Context())
+		question.Method, question.URL = http.MethodHead, &url.URL{Path: lmhttp.BasePath + "/openapi.yaml"}
+		asked := &verdict{refusal: w, header: make(http.Header)}
+		gate.ServeHTTP(asked, question)
+		if !asked.refused {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("Cache-Control", "no-store")
+			page.ServeHTTP(w, r)
+		}
+	})
+}
+
+// verdict lets a refusal through to the client, and nothing else.
+type verdict struct {
+	refusal http.ResponseWriter
+	header  http.Header
+	refused bool
+}
+
+func (v *verdict) Header() http.Header { return v.header }
+
+func (v *verdict) WriteHeader(status int) {
+	if v.refused = status >= http.StatusBadRequest; v.refused {
+		for name, values := range v.header {
+			v.refusal.Header()[name] = values
+		}
+		v.refusal.WriteHeader(status)
+	}
+}
+
+func (v *verdict) Write(b []byte) (int, error) {
+	if v.refused {
+		return v.refusal.Write(b)
+	}
+	return len(b), nil
+}
