@@ -6,16 +6,16 @@ import (
 	"strconv"
 )
 
-// document is the API in OpenAPI 3.1.
+// openAPIDocument is the API in OpenAPI 3.1.
 //
 //go:embed openapi.yaml
-var document []byte
+var openAPIDocument []byte
 
 func (c *call) openAPI() error {
 	h := c.answer.Header()
 	h.Set("Content-Type", "application/yaml")
-	h.Set("Content-Length", strconv.Itoa(len(document)))
+	h.Set("Content-Length", strconv.Itoa(len(openAPIDocument)))
 	c.answer.WriteHeader(http.StatusOK)
-	c.answer.Write(document)
+	c.answer.Write(openAPIDocument)
 	return nil
 }

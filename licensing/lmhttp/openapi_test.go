@@ -27,7 +27,7 @@ var general = []int{
 
 func loadDocument(t *testing.T) *openapi3.T {
 	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromData(document)
+	doc, err := openapi3.NewLoader().LoadFromData(openAPIDocument)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestDocumentHolds(t *testing.T) {
 }
 
 // readExchange reads a golden file back.
-func readExchange(t *testing.T, file string) (*http.Request, []byte, *http.Response, []byte) {
+func readExchange(t testing.TB, file string) (*http.Request, []byte, *http.Response, []byte) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
