@@ -65,13 +65,14 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 		c.readToken(tokenFile), c.readCertificate(certFile, keyFile))
 }
 
-// checkListen also lets requests name the host as -listen does.
+// checkListen also lets requests name the host as -listen does. A wildcard is no
+// name: then the address that a request came in on is.
 func (c *config) checkListen() error {
 	host, _, err := net.SplitHostPort(c.listen)
 	if err != nil {
 		return fmt.Errorf("-listen %s: want HOST:PORT", c.listen)
 	}
-	if host != "" {
+	if ip := net.ParseIP(host); host != "" && !ip.IsUnspecified() {
 		c.hosts = append(c.hosts, host)
 	}
 	return nil

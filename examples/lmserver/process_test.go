@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // program is the built lmserver, which the tests run as its users do.
@@ -247,10 +248,22 @@ func (l *logbook) String() string {
 }
 
 // await waits until a text is in the log.
-func (l *logbook) await(text string) {
+func (l *logbook) await(t *testing.T, text string) {
+	t.Helper()
+	patient := true
+	timer := time.AfterFunc(20*time.Second, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		patient = false
+		l.grown.Broadcast()
+	})
+	defer timer.Stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !strings.Contains(l.text.String(), text) {
+	for patient && !strings.Contains(l.text.String(), text) {
 		l.grown.Wait()
+	}
+	if !patient {
+		t.Fatalf("the log does not come to %q", text)
 	}
 }

@@ -243,14 +243,14 @@ func TestDrain(t *testing.T) {
 	const body = `{"offline": true, "dongleId": 12345}`
 	conn, answers := office.hold(t, body)
 	office.signal(t)
-	office.log.await("requests under way are finished first")
+	office.log.await(t, "requests under way are finished first")
 	fmt.Fprint(conn, body)
 	resp, err := http.ReadResponse(answers, nil)
 	if err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("the request under way got %v %v, want status 404", resp, err)
 	}
 	office.wait(t)
-	office.log.await("msg=closed")
+	office.log.await(t, "msg=closed")
 }
 
 // TestStuck: a client that never sends its request does not keep the server.
@@ -261,8 +261,8 @@ func TestStuck(t *testing.T) {
 	office.hold(t, "never sent")
 	office.signal(t)
 	office.wait(t)
-	office.log.await("given up")
-	office.log.await("msg=closed")
+	office.log.await(t, "given up")
+	office.log.await(t, "msg=closed")
 }
 
 func needSIGTERM(t *testing.T) {
@@ -308,7 +308,9 @@ func TestYesterday(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	office = launch(t, args...)
+	// The description has changed too: that is no reason not to serve.
+	office = launch(t, "-data", dir, "-simulate", pools(t, `"maxConcurrentResource": 3,`, `"maxConcurrentResource": 9,`))
+	office.log.await(t, "cannot be updated")
 	for _, change := range []struct {
 		method, path string
 		body         object
@@ -341,7 +343,7 @@ func TestYesterday(t *testing.T) {
 	if _, text := office.page(t, "/metrics"); !strings.Contains(text, "\nsojourn_ready 0\n") {
 		t.Error("the metrics do not say that it is not ready")
 	}
-	office.log.await("nothing is changed or granted")
+	office.log.await(t, "nothing is changed or granted")
 	office.stop(t)
 }
 
@@ -385,6 +387,7 @@ func TestPoolUpdate(t *testing.T) {
 	start := func(file string, updates, free int) *process {
 		t.Helper()
 		office := launch(t, "-data", dir, "-simulate", file)
+		office.log.await(t, "the license manager is open")
 		if n := strings.Count(office.log.String(), "was updated"); n != updates {
 			t.Errorf("%d pools were updated, want %d", n, updates)
 		}
