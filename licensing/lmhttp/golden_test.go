@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -212,7 +213,8 @@ func TestExchanges(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join("testdata", x.name+".http")
-			got := x.run(t)
+			got, log := x.run(t)
+			checkLog(t, &x, log)
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
 					t.Fatal(err)
@@ -238,18 +240,29 @@ func TestExchanges(t *testing.T) {
 	}
 }
 
-// run makes the exchange in a world of its own and gives its transcript.
-func (x *exchange) run(t *testing.T) string {
-	w := newWorld(t, x.prepare)
+// wrongToken is a secret that comes with every exchange and shows nowhere.
+const wrongToken = "8c1f0a97"
+
+// run makes the exchange in a world of its own. It gives its transcript and what
+// was logged meanwhile.
+func (x *exchange) run(t *testing.T) (transcript, logged string) {
+	var log bytes.Buffer
+	w := newWorld(t, func(w *world) {
+		w.opts.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		if x.prepare != nil {
+			x.prepare(w)
+		}
+	})
 	if x.arrange != nil {
 		x.arrange(w)
 	}
+	log.Reset()
 	m := w.office
 	if x.laptop {
 		m = w.laptop
 	}
 	target := BasePath + x.target
-	res := m.ask(x.method, w.unmask(target), w.unmask(x.body), x.header...)
+	res := m.ask(x.method, w.unmask(target), w.unmask(x.body), append([]string{"Authorization", "Bearer " + wrongToken}, x.header...)...)
 	answer, err := io.ReadAll(res.Body)
 	w.ok(err)
 
@@ -273,7 +286,7 @@ func (x *exchange) run(t *testing.T) string {
 		answer = []byte("the document\n")
 	}
 	fmt.Fprintf(&out, "\n%s\n", indent(w.mask(string(answer))))
-	return out.String()
+	return out.String(), log.String()
 }
 
 func writeHeader(w io.Writer, h http.Header) {
