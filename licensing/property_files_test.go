@@ -85,6 +85,9 @@ func (w *play) installAt(p *player, l *letter, opts *licensing.ChangeOptions) {
 		default:
 			alive, dead := p.pool.span.before(s.death)
 			allowed = either(alive, dead, licensing.OK, licensing.DetachedLicenseExpired)
+			if s.maybeHome && alive {
+				allowed = append(allowed, licensing.InvalidUpdateOrAlreadyInstalled)
+			}
 		}
 	default:
 		name = fmt.Sprintf("license %v", s)
