@@ -135,6 +135,13 @@ func TestFormPost(t *testing.T) {
 	} {
 		everywhere(t, w.office, changes, http.StatusUnsupportedMediaType, 23, "Content-Type", media)
 	}
+	twice, err := http.NewRequest("PUT", "http://localhost"+BasePath+"/fingerprints", strings.NewReader(w.unmask(editBody)))
+	w.ok(err)
+	twice.Header["Content-Type"] = []string{"application/json", "text/plain"}
+	rec := newRecorder()
+	if w.office.ServeHTTP(rec, twice); rec.Code != http.StatusUnsupportedMediaType {
+		t.Errorf("declared twice: status %d", rec.Code)
+	}
 	for _, media := range []string{"application/json", "Application/JSON", "application/json;charset=UTF-8", `application/json; charset="utf-8"`} {
 		if res := w.office.ask("PUT", BasePath+"/fingerprints", w.unmask(editBody), "Content-Type", media); res.StatusCode != http.StatusOK {
 			t.Errorf("%q: status %d", media, res.StatusCode)

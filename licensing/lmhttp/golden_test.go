@@ -3,6 +3,7 @@ package lmhttp
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,13 +56,31 @@ func fingerprintOf(words, more string) string {
 
 // The states that exchanges start from.
 var (
-	outToLaptop = func(w *world) { w.detached(w.laptop) }
-	outToOffice = func(w *world) { w.detached(w.office) }
-	installed   = (*world).installed
-	cancelled   = (*world).cancelled
-	expired     = func(w *world) { w.detached(w.laptop); w.clock.turn(time.Hour) }
-	pulledOut   = func(w *world) { w.keys[keyA].Unplug() }
-	forgotten   = func(w *world) { w.ok(w.office.RemoveFingerprint(w.ctx, w.laptop.lmsID, nil)) }
+	outToLaptop    = func(w *world) { w.detached(w.laptop) }
+	outToOffice    = func(w *world) { w.detached(w.office) }
+	installed      = (*world).installed
+	cancelled      = (*world).cancelled
+	expired        = func(w *world) { w.detached(w.laptop); w.clock.turn(time.Hour) }
+	pulledOut      = func(w *world) { w.keys[keyA].Unplug() }
+	installedTwice = func(w *world) {
+		for _, number := range []uint32{4, 5} {
+			out, err := w.office.Detach(w.ctx, licensing.DetachRequest{
+				Offline: true, Recipient: w.laptop.lmsID, Key: keyA, Duration: time.Hour,
+				Features: []licensing.Selector{{ProductNumber: 29, FeatureNumber: number}},
+			}, nil)
+			w.ok(err)
+			w.ok(w.laptop.Install(w.ctx, out.License, nil))
+		}
+		// They are listed by their ids, so they are named as they are listed.
+		var ambiguous *licensing.Error
+		if _, err := w.laptop.CancelDetach(w.ctx, licensing.CancelRequest{Offline: true, License: keyA}, nil); !errors.As(err, &ambiguous) {
+			w.Fatal(err)
+		}
+		for i, d := range ambiguous.Details {
+			w.names = append(w.names, name{[]string{licenseID, "1066022486411245296"}[i], strconv.FormatUint(d.License, 10)})
+		}
+	}
+	forgotten = func(w *world) { w.ok(w.office.RemoveFingerprint(w.ctx, w.laptop.lmsID, nil)) }
 )
 
 // exchanges are all golden ones. Those of the API documentation are sent as they
@@ -103,6 +123,7 @@ var exchanges = append(append([]exchange{
 	{name: "canceldetach-by-whole-id", method: "POST", target: "/canceldetach", body: `{"offline":true,"dongleId":"956653681540574192"}`, arrange: installed, laptop: true},
 	{name: "canceldetach-by-origin", method: "POST", target: "/canceldetach", body: `{"offline":true,"dongleId":-288724927}`, arrange: installed, laptop: true},
 	{name: "canceldetach-again", method: "POST", target: "/canceldetach", body: cancelBody, arrange: cancelled, laptop: true},
+	{name: "canceldetach-ambiguous", method: "POST", target: "/canceldetach", body: `{"offline":true,"dongleId":4006242369}`, arrange: installedTwice, laptop: true},
 	{name: "canceldetach-without-id", method: "POST", target: "/canceldetach", body: `{"offline":true}`, laptop: true},
 	{name: "canceldetach-unknown", method: "POST", target: "/canceldetach", body: `{ "offline" : true, "dongleId" : 1368487351 }`, laptop: true},
 	{name: "canceldetach-expired", method: "POST", target: "/canceldetach", body: cancelBody, laptop: true,

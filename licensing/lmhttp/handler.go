@@ -58,19 +58,23 @@ func New(m *licensing.Manager, opts *Options) http.Handler {
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	answer := &answer{ResponseWriter: w, status: http.StatusOK}
-	err := h.serve(answer, r)
+	a := &answer{ResponseWriter: w, status: http.StatusOK}
+	err := h.serve(a, r)
 	var code licensing.Code
 	if err != nil {
-		code = answer.fail(err)
+		code = a.fail(err)
 	}
-	level, attrs := slog.LevelInfo, []slog.Attr{
+	attrs := []slog.Attr{
 		slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path)),
-		slog.Int("status", answer.status), slog.Uint64("code", uint64(code)),
+		slog.Int("status", a.status), slog.Uint64("code", uint64(code)),
 		slog.Duration("duration", time.Since(start)),
 	}
-	if answer.status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client gave up
+	level := slog.LevelInfo
+	if a.status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client gave up
 		level, attrs = slog.LevelError, append(attrs, slog.Any("error", err))
+		if a.status == http.StatusServiceUnavailable {
+			level = slog.LevelWarn
+		}
 	}
 	h.log.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -131,7 +131,7 @@ func checkLog(t *testing.T, x *exchange, log string) {
 	}
 	path, _, _ := strings.Cut(BasePath+x.target, "?")
 	if line.Msg != "request" || line.Method != x.method || line.Path != path || line.Status == 0 || line.Duration <= 0 ||
-		(line.Status < 400) != (line.Code == 0) || (line.Status >= 500) != (line.Level == "ERROR") {
+		(line.Status < 400) != (line.Code == 0) || (line.Status == 503) != (line.Level == "WARN") {
 		t.Errorf("the line is %s", log)
 	}
 	if carried.MatchString(log) || strings.ContainsAny(log, "?=") || strings.Contains(log, wrongToken) {
@@ -216,7 +216,7 @@ func TestGivenUp(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	rec := newRecorder()
 	w.office.ServeHTTP(rec, r)
-	if rec.Code != http.StatusServiceUnavailable || strings.Contains(log.String(), "ERROR") {
+	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(log.String(), "level=INFO") {
 		t.Errorf("status %d: %s", rec.Code, log.String())
 	}
 }

@@ -3,7 +3,9 @@ package lmhttp
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -170,6 +172,9 @@ func TestHead(t *testing.T) {
 		get, head := w.office.ask("GET", BasePath+r.path, ""), w.office.ask("HEAD", BasePath+r.path, "")
 		if diff := cmp.Diff(get.Header, head.Header); diff != "" || head.StatusCode != http.StatusOK {
 			t.Errorf("%s: status %d\n%s", r.path, head.StatusCode, diff)
+		}
+		if body, _ := io.ReadAll(head.Body); slices.Contains(lists, r.path) && len(body) > 50 {
+			t.Errorf("%s: %d bytes were made for nobody", r.path, len(body))
 		}
 	}
 }

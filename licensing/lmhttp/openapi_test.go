@@ -101,7 +101,12 @@ func TestDocumentHolds(t *testing.T) {
 				},
 			}
 			req.Body = io.NopCloser(bytes.NewReader(body))
-			if res.StatusCode < 300 { // a refused request may be refused for what it is
+			served := item != nil && item.GetOperation(req.Method) != nil
+			switch res.StatusCode {
+			case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+				served = false // the request itself was at fault
+			}
+			if served {
 				if err := openapi3filter.ValidateRequest(t.Context(), in); err != nil {
 					t.Errorf("request: %v", err)
 				}
