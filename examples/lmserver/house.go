@@ -94,31 +94,3 @@ func (h *house) close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-// noFeature is the number that no feature can have.
-const noFeature = 0xFFFFFFFF
-
-// problems are the reasons for which something that is here changes or grants
-// nothing, until an operator acts. A key that is pulled out is none.
-func (h *house) problems(ctx context.Context) ([]problem, error) {
-	var found []problem
-	// The manager itself is asked for a feature that cannot be there.
-	_, err := h.Check(ctx, 0, 0, noFeature)
-	if errors.Is(err, licensing.StorageCorrupted) || errors.Is(err, licensing.NoService) {
-		found = append(found, problem{"the license manager", err.Error()})
-	}
-	keys, err := h.Keys(ctx, licensing.Filter{})
-	if err != nil {
-		return found, err
-	}
-	for k := range keys.All() {
-		if k.Problem != "" && !k.Inaccessible {
-			found = append(found, problem{fmt.Sprintf("key %d", k.ID), k.Problem})
-		}
-	}
-	return found, nil
-}
-
-// problem is something that does not work, and why. The reason may name files
-// and is for the log.
-type problem struct{ subject, reason string }

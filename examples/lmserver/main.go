@@ -56,7 +56,7 @@ func run() (exit int) {
 		})
 	})
 	if err := serve(ctx, c, log, os.Stdout); err != nil {
-		log.Error("ended", "error", err)
+		log.Error("failed", "error", err)
 		return 1
 	}
 	return 0

@@ -24,7 +24,7 @@ type meter struct {
 	seconds  *prometheus.HistogramVec
 }
 
-func newMeter(h *house) *meter {
+func newMeter(h *house, health *readiness) *meter {
 	m := &meter{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -35,7 +35,7 @@ func newMeter(h *house) *meter {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, newLedgers(h),
+	m.registry.MustRegister(m.requests, m.seconds, newLedgers(h, health),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -119,15 +119,16 @@ func operation(method, path string) string {
 // ledgers tells where the seats are and what the ledgers did, when asked.
 type ledgers struct {
 	house                                   *house
+	health                                  *readiness
 	ready, seats, batch, commit, key, calls *prometheus.Desc
 }
 
-func newLedgers(h *house) *ledgers {
+func newLedgers(h *house, health *readiness) *ledgers {
 	describe := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("sojourn_"+name, help, labels, nil)
 	}
 	return &ledgers{
-		house: h,
+		house: h, health: health,
 		ready: describe("ready", "1 where everything here can change and grant, else 0."),
 		seats: describe("seats", "Seats of a feature in a key's pool: free, detached, or overdrawn (detached beyond what the vendor now allows).",
 			"key", "product", "modification", "feature", "state"),
@@ -150,7 +151,7 @@ func (l *ledgers) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTime)
 	defer cancel()
 	ready := 0.0
-	if problems, err := l.house.problems(ctx); err == nil && len(problems) == 0 {
+	if len(l.health.look(ctx)) == 0 {
 		ready = 1
 	}
 	out <- prometheus.MustNewConstMetric(l.ready, prometheus.GaugeValue, ready)

@@ -48,10 +48,14 @@ func serve(ctx context.Context, c *config, log *slog.Logger, ready io.Writer) (e
 			log.Info("closed")
 		}
 	}()
-	if err := h.announce(ctx, log); err != nil {
+	env, err := h.Environment(ctx)
+	if err != nil {
 		return err
 	}
-	server := lmhttp.Server(ln.Addr().String(), newSite(h, c, log))
+	log.Info("the license manager is open", "lmsId", env.LMSID, "host", env.HostName, "version", env.Version)
+	health := &readiness{house: h, log: log}
+	health.look(ctx) // so that the operator hears at once what will refuse to work
+	server := lmhttp.Server(ln.Addr().String(), newSite(h, health, c, log))
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	serving, scheme := func() error { return server.Serve(ln) }, "http"
 	if c.certificate != nil {
@@ -62,20 +66,6 @@ func serve(ctx context.Context, c *config, log *slog.Logger, ready io.Writer) (e
 		return fmt.Errorf("standard output: %w", err)
 	}
 	return drain(ctx, server, serving, log)
-}
-
-// announce tells the operator at once what will refuse to work.
-func (h *house) announce(ctx context.Context, log *slog.Logger) error {
-	env, err := h.Environment(ctx)
-	if err != nil {
-		return err
-	}
-	log.Info("the license manager is open", "lmsId", env.LMSID, "host", env.HostName, "version", env.Version)
-	problems, err := h.problems(ctx)
-	for _, p := range problems {
-		log.Error("everything here can be read, but nothing is changed or granted", "by", p.subject, "reason", p.reason)
-	}
-	return err
 }
 
 // drain serves until ctx ends, and then until the requests under way have their

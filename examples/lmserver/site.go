@@ -1,15 +1,10 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
-	"sync"
-	"time"
 
 	"github.com/sojournlm/sojourn/licensing/lmhttp"
 )
@@ -20,8 +15,8 @@ type site struct {
 	pages map[string]http.Handler // by path
 }
 
-func newSite(h *house, c *config, log *slog.Logger) *site {
-	meter := newMeter(h)
+func newSite(h *house, health *readiness, c *config, log *slog.Logger) *site {
+	meter := newMeter(h, health)
 	// Who may ask the API may ask for the metrics. The health pages say so
 	// little that no token is needed: what probes them often cannot have one.
 	known := lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token})
@@ -30,7 +25,7 @@ func newSite(h *house, c *config, log *slog.Logger) *site {
 		api: lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token, Logger: meter.logger(log)}),
 		pages: map[string]http.Handler{
 			"/healthz": behind(anybody, http.HandlerFunc(healthy)),
-			"/readyz":  behind(anybody, &readiness{house: h, log: log}),
+			"/readyz":  behind(anybody, health),
 			"/metrics": behind(known, meter.handler(log)),
 		},
 	}
@@ -48,52 +43,6 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // healthy says that the program runs and answers.
 func healthy(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, "ok\n")
-}
-
-// readiness says whether everything here can change and grant.
-type readiness struct {
-	house *house
-	log   *slog.Logger
-
-	mu   sync.Mutex
-	last []problem // what was logged
-}
-
-// readyTime is how long the keys have to say how they are.
-const readyTime = 5 * time.Second
-
-func (p *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
-	defer cancel()
-	problems, err := p.house.problems(ctx)
-	if err != nil {
-		problems = append(problems, problem{"the list of keys", err.Error()})
-	}
-	p.tell(problems)
-	if len(problems) == 0 {
-		io.WriteString(w, "ok\n")
-		return
-	}
-	w.WriteHeader(http.StatusServiceUnavailable)
-	for _, problem := range problems {
-		fmt.Fprintf(w, "not ready: %s; the log says why\n", problem.subject)
-	}
-}
-
-// tell logs the problems when they change, not with every probe.
-func (p *readiness) tell(problems []problem) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if slices.Equal(problems, p.last) {
-		return
-	}
-	p.last = problems
-	for _, problem := range problems {
-		p.log.Error("not ready", "by", problem.subject, "reason", problem.reason)
-	}
-	if len(problems) == 0 {
-		p.log.Info("ready again")
-	}
 }
 
 // behind shows a page to those whom the API's own handler would answer, so that
