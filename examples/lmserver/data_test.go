@@ -141,6 +141,16 @@ func TestPoolUpdate(t *testing.T) {
 	office := start("pools.json", 0, 3)
 	office.detach(t, laptop)
 	office.stop(t)
+	// Without its description a key is pulled out, which is no reason not to be
+	// ready.
+	office = launch(t, "-data", dir)
+	if features := office.do(t, "GET", "/features", nil).Features; len(features) != 0 {
+		t.Errorf("without keys there are features: %v", features)
+	}
+	if status, text := office.page(t, "/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz without keys: %d %s", status, text)
+	}
+	office.stop(t)
 	changed := pools(t, `"maxConcurrentResource": 3,`, `"maxConcurrentResource": 5,`)
 	want["EECA6841"]++
 	start(changed, 1, 4).stop(t)

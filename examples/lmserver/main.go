@@ -5,9 +5,24 @@
 //
 // serves the simulated keys of pools.json on 127.0.0.1:3189, from memory. With
 // -data DIR everything is kept: the store in DIR/store, and in DIR/keys the
-// memory of the simulated keys and the manager's own anchor. Keep a backup of
-// DIR/keys apart from one of DIR/store, or none: what is put back together
-// cannot be told from what never changed.
+// memory of the simulated keys and the manager's own anchor. Back up DIR/store
+// alone: put back without DIR/keys it is noticed and refused, and with it the
+// seats of that day are back too.
+//
+// The file of -simulate lists the keys that are plugged in, in the field names
+// of the API:
+//
+//	dongleId, dongleModel, vendor{publicCode}, products[{
+//	  productNumber, name, modification, features[{
+//	    featureNumber, name, maxConcurrentResource, remoteMode, consumptionMode,
+//	    validFromDate, validUpToDate, maxRunCounter,
+//	    flags{isDetachable, rdpForbidden, vmForbidden}}]}]
+//
+// Dates are Unix seconds. Numbers, names, the vendor and maxConcurrentResource
+// must be there, everything else is 0 or false, the model 3 and the remote mode
+// 3 where it is not. A key that DIR/keys has already is opened, and what changed
+// in its description becomes an update of its pool. A key that is no longer
+// listed is pulled out; its seats stay where they are.
 //
 // When it is ready it prints one line, "listening on http://HOST:PORT", to
 // standard output. Everything else is a log on standard error. SIGTERM or an

@@ -38,7 +38,7 @@ expect() { [ "$1" = "$2" ] || { echo "expected $2, got $1" >&2; exit 1; }; }
 # README: from here
 post() { curl -sS --fail-with-body -H 'Content-Type: application/json' -d "$2" "$1"; }
 field() { sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p'; }
-free() { curl -sS "$OFFICE/features?dongle=4006242369" | field floatingResource; }
+free_seats() { curl -sS "$OFFICE/features?dongle=4006242369" | field floatingResource; }
 
 # LAPTOP introduces itself, and OFFICE takes it into its list of known computers.
 curl -sS "$LAPTOP/environment" >laptop.json
@@ -47,7 +47,7 @@ post "$OFFICE/fingerprints" "{\"fingerprint\": \"$(field fingerprint <laptop.jso
 # OFFICE detaches a seat for LAPTOP, for an hour. The answer is a file.
 post "$OFFICE/detach" "{\"offline\": true, \"lmsId\": \"$(field lmsId <laptop.json)\", \"dongleId\": 4006242369,
   \"durationInSec\": 3600, \"productFeatures\": [{\"productNumber\": 29, \"featureNumber\": 4}]}" | field license >seat.license
-free # 2 of 3
+free_seats # 2 of 3
 
 # The file is carried to LAPTOP, which can use the seat now.
 post "$LAPTOP/install" "{\"license\": \"$(cat seat.license)\"}"
@@ -57,13 +57,13 @@ curl -sS "$LAPTOP/features?product=29&feature=4"
 # where that is installed the seat is free.
 post "$LAPTOP/canceldetach" '{"offline": true, "dongleId": 4006242369}' | field license >return.license
 post "$OFFICE/install" "{\"license\": \"$(cat return.license)\"}"
-free # 3 of 3
+free_seats # 3 of 3
 # README: to here
 
-expect "$(free)" 3
+expect "$(free_seats)" 3
 expect "$(curl -sS "$LAPTOP/features")" '{"features":[]}'
 # Neither file works a second time.
 expect "$(post "$LAPTOP/install" "{\"license\": \"$(cat seat.license)\"}" 2>/dev/null | field code)" 48
 expect "$(post "$OFFICE/install" "{\"license\": \"$(cat return.license)\"}" 2>/dev/null | field code)" 48
-expect "$(free)" 3
+expect "$(free_seats)" 3
 echo "the seat is home"
