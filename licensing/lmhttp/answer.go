@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -40,7 +41,7 @@ func (a *answer) write(status int, v any) {
 }
 
 // newEncoder writes text as it is: nobody takes these answers for HTML.
-func newEncoder(w interface{ Write([]byte) (int, error) }) *json.Encoder {
+func newEncoder(w io.Writer) *json.Encoder {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e

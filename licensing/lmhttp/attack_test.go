@@ -100,8 +100,8 @@ func TestOwnAddress(t *testing.T) {
 		w.ok(err)
 		rec := newRecorder()
 		w.office.ServeHTTP(rec, r)
-		if rec.Code != want {
-			t.Errorf("%q: status %d, want %d", host, rec.Code, want)
+		if rec.code != want {
+			t.Errorf("%q: status %d, want %d", host, rec.code, want)
 		}
 	}
 }
@@ -139,8 +139,8 @@ func TestFormPost(t *testing.T) {
 	w.ok(err)
 	twice.Header["Content-Type"] = []string{"application/json", "text/plain"}
 	rec := newRecorder()
-	if w.office.ServeHTTP(rec, twice); rec.Code != http.StatusUnsupportedMediaType {
-		t.Errorf("declared twice: status %d", rec.Code)
+	if w.office.ServeHTTP(rec, twice); rec.code != http.StatusUnsupportedMediaType {
+		t.Errorf("declared twice: status %d", rec.code)
 	}
 	for _, media := range []string{"application/json", "Application/JSON", "application/json;charset=UTF-8", `application/json; charset="utf-8"`} {
 		if res := w.office.ask("PUT", BasePath+"/fingerprints", w.unmask(editBody), "Content-Type", media); res.StatusCode != http.StatusOK {

@@ -13,19 +13,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newRecorder() *recorder { return &recorder{header: make(http.Header), Code: http.StatusOK} }
-
-// recorder is a response writer with nothing optional about it.
-type recorder struct {
-	header http.Header
-	Code   int
-	body   strings.Builder
-}
-
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.Code = status }
-func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
-
 // TestIDs: ids are numbers or digits, keep all 64 bits and never pass through a
 // float; those of 32 bits may be signed.
 func TestIDs(t *testing.T) {

@@ -44,15 +44,15 @@ func FuzzRequest(f *testing.F) {
 			req.Body = io.NopCloser(strings.NewReader(body))
 			rec := newRecorder()
 			m.ServeHTTP(rec, req)
-			if rec.Code >= 500 && rec.Code != http.StatusServiceUnavailable {
-				t.Fatalf("%s %s?%q %q: status %d: %s", r.method, r.path, query, body, rec.Code, rec.body.String())
+			if rec.code >= 500 && rec.code != http.StatusServiceUnavailable {
+				t.Fatalf("%s %s?%q %q: status %d: %s", r.method, r.path, query, body, rec.code, rec.body.String())
 			}
 			var answer map[string]json.RawMessage
 			if err := json.Unmarshal([]byte(rec.body.String()), &answer); err != nil || rec.header.Get("Content-Type") != jsonType {
 				t.Fatalf("%s %s?%q %q: %v: %s", r.method, r.path, query, body, err, rec.body.String())
 			}
-			if _, failed := answer["error"]; failed != (rec.Code >= 400) {
-				t.Fatalf("status %d: %s", rec.Code, rec.body.String())
+			if _, failed := answer["error"]; failed != (rec.code >= 400) {
+				t.Fatalf("status %d: %s", rec.code, rec.body.String())
 			}
 			if total := rec.header.Get("X-Total-Count"); total != "" {
 				if _, err := strconv.Atoi(total); err != nil {

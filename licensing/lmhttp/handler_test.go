@@ -36,11 +36,11 @@ func TestStatuses(t *testing.T) {
 		}
 		rec := newRecorder()
 		a := &answer{ResponseWriter: rec}
-		if got := a.fail(&licensing.Error{Op: "op", Code: c, Message: "m", Advice: "a"}); got != c || rec.Code != want[c] || a.status != want[c] {
-			t.Errorf("code %d: status %d, want %d", c, rec.Code, want[c])
+		if got := a.fail(&licensing.Error{Op: "op", Code: c, Message: "m", Advice: "a"}); got != c || rec.code != want[c] || a.status != want[c] {
+			t.Errorf("code %d: status %d, want %d", c, rec.code, want[c])
 		}
-		if retry := rec.header.Get("Retry-After"); (retry != "") != (rec.Code == 503) {
-			t.Errorf("code %d: Retry-After %q with status %d", c, retry, rec.Code)
+		if retry := rec.header.Get("Retry-After"); (retry != "") != (rec.code == 503) {
+			t.Errorf("code %d: Retry-After %q with status %d", c, retry, rec.code)
 		}
 	}
 }
@@ -167,8 +167,8 @@ func TestRequestKey(t *testing.T) {
 	r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {"a", "b"}}
 	rec := newRecorder()
 	w.office.ServeHTTP(rec, r)
-	if rec.Code != http.StatusBadRequest {
-		t.Errorf("two keys: status %d", rec.Code)
+	if rec.code != http.StatusBadRequest {
+		t.Errorf("two keys: status %d", rec.code)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestGivenUp(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	rec := newRecorder()
 	w.office.ServeHTTP(rec, r)
-	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(log.String(), "level=INFO") {
-		t.Errorf("status %d: %s", rec.Code, log.String())
+	if rec.code != http.StatusServiceUnavailable || !strings.Contains(log.String(), "level=INFO") {
+		t.Errorf("status %d: %s", rec.code, log.String())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/url"
+	"strconv"
 
 	"github.com/sojournlm/sojourn/licensing"
 )
@@ -57,19 +58,25 @@ func (q query) number32(name string) (*uint32, error) {
 }
 
 // page reads which part of a list is wanted.
-func (q query) page() (licensing.Page, error) {
-	var p licensing.Page
-	for name, at := range map[string]*int{"page": &p.Number, "limit": &p.Limit} {
-		if q[name] == "" {
-			continue
-		}
-		negative, n, ok := parseInteger(q[name])
-		if !ok || negative || n < 1 || n > math.MaxInt32 {
-			return p, invalid(name, "%q, want a whole number from 1 to %d", clip(q[name]), math.MaxInt32)
-		}
-		*at = int(n)
+func (q query) page() (p licensing.Page, err error) {
+	if p.Number, err = q.count("page"); err != nil {
+		return p, err
 	}
-	return p, nil
+	p.Limit, err = q.count("limit")
+	return p, err
+}
+
+// count reads a number from 1 on, 0 where it is not given.
+func (q query) count(name string) (int, error) {
+	text := q[name]
+	if text == "" {
+		return 0, nil
+	}
+	negative, n, ok := parseInteger(text)
+	if !ok || negative || n < 1 || n > math.MaxInt32 {
+		return 0, invalid(name, "%s, want a whole number from 1 to %d in digits", clip(strconv.Quote(text)), math.MaxInt32)
+	}
+	return int(n), nil
 }
 
 // filter reads what selects entries of a list.

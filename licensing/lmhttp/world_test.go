@@ -308,3 +308,16 @@ func (m *machine) ask(method, target, body string, header ...string) *http.Respo
 	m.ServeHTTP(rec, r)
 	return rec.Result()
 }
+
+// recorder is a response writer with nothing optional about it.
+type recorder struct {
+	header http.Header
+	code   int
+	body   strings.Builder
+}
+
+func newRecorder() *recorder { return &recorder{header: make(http.Header), code: http.StatusOK} }
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(status int)      { r.code = status }
+func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
