@@ -107,7 +107,9 @@ type Computer struct {
 	buses  []transport.Bus
 	store  *memory.Store
 	anchor *licensing.AnchorFile
-	sold   uint64 // counter of the latest pool license
+
+	selling sync.Mutex // held from the count to the installation: a key takes higher counters only
+	sold    uint64     // counter of the latest pool license
 }
 
 func (w *World) computer(name string, buses ...transport.Bus) *Computer {
@@ -163,8 +165,14 @@ func (c *Computer) Restore(b Backup) {
 	c.start()
 }
 
-// Sell lets the vendor replace what the office's pool holds.
+// Sell lets the vendor replace what the office's pool holds. It panics on a
+// laptop, which has no pool.
 func (c *Computer) Sell(features ...Feature) {
+	if c.Cable == nil {
+		panic(fmt.Sprintf("licensingtest: %s has no key that could hold a pool", c.Name))
+	}
+	c.selling.Lock()
+	defer c.selling.Unlock()
 	c.sold++
 	pool := issuer.Pool{
 		Key: uint32(c.KeyID), KeyPublic: c.Cable.key.Public(), Vendor: Vendor, Counter: c.sold, Issued: c.world.Clock.Now(),
