@@ -61,15 +61,31 @@
 //	    memory/  badgerstore/  storagetest/
 //	detach/           the rules, and the documents' public face
 //	licensing/        the public package
+//	    lmhttp/       its HTTP API
 //	    issuer/       the vendor's side: signs pools
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
 //	internal/         document (encodings), wire (frames), firmware (the
 //	                  program inside a key), ledger, code, fold, arch
 //
-// A package imports only from the floors below its own: examples, licensing/*,
-// licensing, detach; then device, fingerprint and internal/ledger; then
-// transport, storage and internal/firmware; then internal/document and
-// internal/wire. The plug-ins (simulator, memory, badgerstore) are chosen by
-// programs. internal/arch holds this plan as a test.
+// A package imports only from the floors below its own, from the top:
+//
+//	examples
+//	licensing/*
+//	licensing
+//	detach
+//	device, fingerprint, internal/ledger, and the plug-ins and suites of the seams
+//	transport, storage, internal/firmware
+//	internal/document, internal/wire
+//	internal/code, internal/fold
+//
+// The seams, transport and storage, import the standard library alone, so that
+// anybody can stand on them. The plug-ins (simulator, memory, badgerstore) are
+// chosen by programs. internal/arch holds this plan as a test.
+//
+// # Not there yet
+//
+// Detaching online between managers; real keys on USB; snapshots and pruning of
+// a ledger; and an operator's word that accepts a store that was rolled back or
+// has lost its anchor, or that confirms a clock.
 package sojourn

@@ -4,6 +4,12 @@
 // A [Buffer] is such a file; [Inspect], [Open] and [Verify] say what it is, open
 // it, and name the link of its chain of signatures that fails.
 //
+// For outsiders are the files, [Buffer], [Inspect], [Info], [Kind], [Open],
+// [SealKey], [License], [Verify] and [LinkError], and what requests and answers
+// of package licensing are made of, [Selector], [Policy], [Refusal] and
+// [Detail]. Everything else, [Pool], [Local] and what goes with them, is
+// exported for package licensing and for tests, and may change in any version.
+//
 // [Pool] is one key's pool and [Local] what a manager remembers of itself. Both
 // are folds of their ledgers: a command is decided, which gives entries or a
 // [*Refusal] and changes nothing, and the entries are applied once they are
