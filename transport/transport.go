@@ -1,8 +1,8 @@
 // Package transport carries frames to a license key and back, and never reads
 // them. A [Bus] is a place where keys are found, a [Conn] an exclusive
-// connection to one of them. Implementations: transport/usb for real keys,
-// transport/simulator for keys made of Go. The suite in
-// transport/transporttest holds an implementation to every sentence below.
+// connection to one of them. Package transport/simulator implements both with
+// keys made of Go. The suite in transport/transporttest holds an implementation
+// to every sentence below.
 package transport
 
 import (

@@ -34,7 +34,7 @@ var (
 	ErrWornOut        = errors.New("flash is worn out")
 	ErrNoPower        = errors.New("flash has no power")
 	ErrDamaged        = errors.New("flash is damaged")
-	ErrLocked         = errors.New("file is in use by another process")
+	ErrLocked         = errors.New("file is in use, by another process or by this one")
 	ErrBoundElsewhere = errors.New("file belongs to another computer")
 )
 
