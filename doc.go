@@ -71,6 +71,7 @@
 // A package imports only from the floors below its own, from the top:
 //
 //	examples
+//	licensing/licensingtest
 //	licensing/*
 //	licensing
 //	detach

@@ -5,9 +5,9 @@
 // it, and name the link of its chain of signatures that fails.
 //
 // For outsiders are the files, [Buffer], [Inspect], [Info], [Kind], [Open],
-// [SealKey], [License], [Verify] and [LinkError], and what requests and answers
-// of package licensing are made of, [Selector], [Policy], [Refusal] and
-// [Detail]. Everything else, [Pool], [Local] and what goes with them, is
+// [SealKey], [License] with its [Feature], [Verify] and [LinkError], and what
+// requests and answers of package licensing are made of, [Selector], [Policy],
+// [Refusal] and [Detail]. Everything else, [Pool], [Local] and what goes with them, is
 // exported for package licensing and for tests, and may change in any version.
 //
 // [Pool] is one key's pool and [Local] what a manager remembers of itself. Both
