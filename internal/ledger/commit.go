@@ -254,7 +254,7 @@ func (l *Ledger[S]) commit(ctx context.Context, d *draft[S]) (*batch, *tip[S], e
 		return nil, nil, err
 	}
 	t := &tip[S]{state: d.state, header: b.header, head: b.head}
-	l.pending = &pending[S]{batch: b, base: d.base, tip: t}
+	l.pending.Store(&pending[S]{batch: b, base: d.base, tip: t})
 	if err := l.settle(ctx); err != nil {
 		return nil, nil, l.failAt("commit", h.Seq, &unknown{"it is stored", errors.Unwrap(err)})
 	}
@@ -322,7 +322,7 @@ func (l *Ledger[S]) owns(r storage.Reader, t *tip[S]) error {
 // next batch.
 func (l *Ledger[S]) recordSignature(ctx context.Context) error {
 	t := l.tip.Load()
-	if t.header.Seq == 0 || t.recorded || l.pending != nil || l.Refusal() != nil {
+	if t.header.Seq == 0 || t.recorded || l.pending.Load() != nil || l.Refusal() != nil {
 		return nil
 	}
 	err := l.cfg.Store.Update(ctx, func(w storage.Writer) error {

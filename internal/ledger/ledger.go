@@ -117,6 +117,7 @@ type Ledger[S State[S]] struct {
 	tip     atomic.Pointer[tip[S]] // what is stored and signed
 	due     atomic.Pointer[due[S]] // tip with what was due at the last Read
 	refusal atomic.Pointer[error]
+	pending atomic.Pointer[pending[S]] // written by Open, then by the committer alone
 
 	queue   queue[S]
 	cancel  context.CancelFunc // ends the committer's context
@@ -125,9 +126,6 @@ type Ledger[S State[S]] struct {
 
 	mu    sync.Mutex
 	stats Stats
-
-	// The committer's own; Open's before it starts.
-	pending *pending[S]
 }
 
 // tip is the newest batch that is stored and signed, and the state up to it.
@@ -186,6 +184,20 @@ func (l *Ledger[S]) Refusal() error {
 		return *err
 	}
 	return nil
+}
+
+// InDoubt says whether a command that was answered with storage.ErrUnknown may
+// still turn out to have happened. It is true while a batch is stored and not
+// known to be signed, as it is for a moment in every commit, while the committer
+// has a command that its caller no longer waits for, and for good when Refusal
+// wraps storage.ErrUnknown. Settle ends what can be ended.
+//
+// When it is false and Refusal is nil, the state of a later Read tells of every
+// command that was answered before. It is safe for concurrent use.
+func (l *Ledger[S]) InDoubt() bool {
+	// The queue first: what the committer lets go of is pending, refused or shown
+	// by then.
+	return l.queue.leftInHand() || l.pending.Load() != nil || errors.Is(l.Refusal(), storage.ErrUnknown)
 }
 
 // refuse makes err the reason of all refusals, unless there is one, and gives

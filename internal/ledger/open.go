@@ -37,8 +37,8 @@ func Open[S State[S]](ctx context.Context, cfg Config[S]) (*Ledger[S], error) {
 	return l, nil
 }
 
-// recover folds the store and compares it with the key. It fails only when the
-// store cannot be read.
+// recover folds the store, compares it with the key, starts the clock and settles
+// what is pending. It fails only when the store cannot be read or ctx ends.
 func (l *Ledger[S]) recover(ctx context.Context, key document.Checkpoint) error {
 	base := &tip[S]{state: l.cfg.Empty}
 	stored, err := l.readHead(ctx, "open")
@@ -48,15 +48,26 @@ func (l *Ledger[S]) recover(ctx context.Context, key document.Checkpoint) error 
 		base, last, err = l.fold(ctx, base, stored)
 	}
 	l.tip.Store(base)
-	l.cfg.Clock.Start(base.header.Time)
-	if bad(err) {
+	switch {
+	case bad(err):
 		l.refuse(err)
+	case err != nil:
+		return err
+	default:
+		if err := l.compare(ctx, stored, last, key); err != nil {
+			return err
+		}
+	}
+	// Once, and only now: a clock that began at an older batch, or at none, has
+	// already believed the wall.
+	l.cfg.Clock.Start(l.tip.Load().header.Time)
+	if l.Refusal() != nil {
 		return nil
 	}
-	if err != nil {
+	if err := l.settle(ctx); err != nil && l.Refusal() == nil && ctx.Err() != nil {
 		return err
 	}
-	return l.compare(ctx, stored, last, key)
+	return nil
 }
 
 // bad says whether err is about what is in the store, not about reading it.
@@ -93,9 +104,12 @@ func (l *Ledger[S]) fold(ctx context.Context, base *tip[S], stored headRecord) (
 }
 
 // compare holds the newest stored batch, nil in an empty store, against the
-// key's checkpoint.
+// key's checkpoint. The batch is shown, or pending.
 func (l *Ledger[S]) compare(ctx context.Context, stored headRecord, last *batch, key document.Checkpoint) error {
 	base := l.tip.Load()
+	if last != nil {
+		l.pending.Store(&pending[S]{batch: last, base: base})
+	}
 	refuse := func(err error) error {
 		l.refuse(l.failAt("open", stored.Seq, err))
 		return l.showSigned(ctx, stored, last)
@@ -116,11 +130,7 @@ func (l *Ledger[S]) compare(ctx context.Context, stored headRecord, last *batch,
 	case key.Head != last.prev:
 		return refuse(fmt.Errorf("%w: the key has signed another batch before it", ErrForked))
 	}
-	l.pending = &pending[S]{batch: last, base: base}
 	base.checkpoint = key
-	if err := l.settle(ctx); err != nil && l.Refusal() == nil && ctx.Err() != nil {
-		return err
-	}
 	return nil
 }
 
@@ -141,7 +151,6 @@ func (l *Ledger[S]) resume(ctx context.Context, last *batch, key document.Checkp
 	}
 	t.recorded = bytes.Equal(signature, encodeSignature(key))
 	l.show(t, key)
-	l.cfg.Clock.Start(last.header.Time)
 	return nil
 }
 

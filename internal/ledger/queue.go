@@ -28,6 +28,8 @@ type queue[S State[S]] struct {
 	wake   sync.Cond // something came, or closed was set
 	waits  list.List
 	closed bool
+	inHand bool // the committer is in a round
+	left   bool // in which somebody has left a command that was taken
 }
 
 // put lets c wait, unless the queue was closed.
@@ -49,6 +51,7 @@ func (q *queue[S]) leave(c *command[S]) (untouched bool) {
 	defer q.mu.Unlock()
 	c.left = true
 	if c.place == nil {
+		q.left = q.inHand
 		return false
 	}
 	q.waits.Remove(c.place)
@@ -56,15 +59,24 @@ func (q *queue[S]) leave(c *command[S]) (untouched bool) {
 	return true
 }
 
-// wait blocks until something waits and says how much, or 0 when the queue was
-// closed and is empty.
+// wait ends the committer's round, blocks until something waits and says how
+// much, or 0 when the queue was closed and is empty.
 func (q *queue[S]) wait() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.inHand, q.left = false, false
 	for q.waits.Len() == 0 && !q.closed {
 		q.wake.Wait()
 	}
+	q.inHand = q.waits.Len() > 0
 	return q.waits.Len()
+}
+
+// leftInHand says whether the committer has a command whose caller has left.
+func (q *queue[S]) leftInHand() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.left
 }
 
 // take gives the next command, or nil.

@@ -111,29 +111,6 @@ func at(t *testing.T, then *memory.Store, k *key) *key {
 	return older
 }
 
-// TestMark opens ledgers while the wall is behind: time does not run back.
-func TestMark(t *testing.T) {
-	s, k, wall := memory.New(), newKey(), newHands()
-	l := open(t, config(s, k, wall))
-	must(t, l, 1)
-	wall.pass(10 * time.Hour)
-	must(t, l, 2)
-	older := s.Clone()
-	wall.pass(time.Hour)
-	must(t, l, 3)
-	l.Close(context.Background())
-	wall.step(-30 * time.Hour)
-	for name, c := range map[string]struct {
-		store *memory.Store
-		hours time.Duration // of the newest batch that is shown
-	}{"whole": {s, 11}, "rolled back": {older, 0}} {
-		_, now := open(t, config(c.store, k, wall)).Read()
-		if want := noon.Add(c.hours * time.Hour).Unix(); now.Unix != want || now.Err != nil {
-			t.Errorf("%s: it shows %+v, want %d", name, now, want)
-		}
-	}
-}
-
 // TestTwoOwners opens one store twice: the second to commit is refused for good.
 func TestTwoOwners(t *testing.T) {
 	ctx := context.Background()

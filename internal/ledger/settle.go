@@ -14,6 +14,7 @@ import (
 const tries = 3
 
 // pending is a batch that is stored and not known to be signed. It is not state.
+// Only the committer looks into it.
 type pending[S State[S]] struct {
 	batch *batch
 	base  *tip[S]
@@ -23,7 +24,7 @@ type pending[S State[S]] struct {
 // settle has the pending batch signed and shows it. When it fails, with an Error,
 // the batch is still pending or the ledger is refused.
 func (l *Ledger[S]) settle(ctx context.Context) error {
-	p := l.pending
+	p := l.pending.Load()
 	if p == nil {
 		return nil
 	}
@@ -59,7 +60,7 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 func (l *Ledger[S]) show(t *tip[S], c document.Checkpoint) {
 	t.checkpoint = c
 	l.tip.Store(t)
-	l.pending = nil
+	l.pending.Store(nil)
 }
 
 // judge makes up its mind about a pending batch that was found in the store.

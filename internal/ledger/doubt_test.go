@@ -1,0 +1,164 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/memory"
+	"github.com/sojournlm/sojourn/storage/storagetest"
+)
+
+// doubt fails the test unless the ledger is in doubt as it should be.
+func doubt(t *testing.T, when string, l *ledger.Ledger[*tally], want bool) {
+	t.Helper()
+	if l.InDoubt() != want {
+		t.Errorf("%s: in doubt %v, want %v", when, !want, want)
+	}
+}
+
+// TestInDoubtKey has the key stay away from a batch that is stored.
+func TestInDoubtKey(t *testing.T) {
+	ctx := context.Background()
+	s, k := memory.New(), newKey()
+	l := open(t, config(s, k, newHands()))
+	doubt(t, "nothing stored", l, false)
+	must(t, l, 1)
+	doubt(t, "signed", l, false)
+	k.set(func() { k.dead = true })
+	if _, err := l.Do(ctx, adding(2)); !errors.Is(err, storage.ErrUnknown) {
+		t.Fatal(err)
+	}
+	doubt(t, "not signed", l, true)
+	if l.Settle(ctx) == nil {
+		t.Fatal("settled without the key")
+	}
+	doubt(t, "still not signed", l, true)
+	k.set(func() { k.dead = false })
+	if err := l.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	doubt(t, "settled", l, false)
+	if _, err := l.Do(ctx, adding(2)); !errors.Is(err, errThere) {
+		t.Errorf("refused: %v", err)
+	}
+	doubt(t, "refused by the rules", l, false)
+}
+
+// TestInDoubtStore has a commit of the store fail: for good where nobody knows
+// how, not at all where nothing happened.
+func TestInDoubtStore(t *testing.T) {
+	for kind, n := range map[storagetest.Kind]int{
+		storagetest.Refuse: 2, // after Open has read the head
+		storagetest.Lose:   0,
+		storagetest.Keep:   0,
+	} {
+		l := open(t, config(storagetest.FailNth(memory.New(), n, kind), newKey(), newHands()))
+		_, err := l.Do(context.Background(), adding(1))
+		if err == nil {
+			t.Fatalf("%v: no fault", kind)
+		}
+		doubt(t, kind.String(), l, errors.Is(err, storage.ErrUnknown))
+	}
+}
+
+// TestInDoubtOpen opens a ledger whose newest batch was not signed before.
+func TestInDoubtOpen(t *testing.T) {
+	s, k := memory.New(), newKey()
+	unsigned(t, s, k, newHands())
+	for name, c := range map[string]struct {
+		spoil func(*ledger.Config[*tally], *key)
+		want  bool
+	}{
+		"it is signed now":     {func(*ledger.Config[*tally], *key) {}, false},
+		"the key does not":     {func(_ *ledger.Config[*tally], k *key) { k.fault = butFirst }, true},
+		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, true},
+		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, true},
+		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, true},
+		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			same := newKey()
+			same.private, same.state = k.private, k.state
+			cfg := config(s.Clone(), same, newHands())
+			c.spoil(&cfg, same)
+			l := open(t, cfg)
+			t.Log(l.Refusal())
+			doubt(t, "opened", l, c.want)
+		})
+	}
+	_, whole, k := three(t)
+	doubt(t, "all signed", open(t, config(whole, k, newHands())), false)
+	doubt(t, "all signed, and then the key was lost", open(t, config(whole, newKey(), newHands())), false)
+}
+
+// butFirst is a key that answers its first call only.
+func butFirst(call int) fault {
+	if call > 0 {
+		return loseRequest
+	}
+	return none
+}
+
+// TestInDoubtLeft has a caller leave while his command is decided on: it is in
+// nothing that is stored, and yet it will be.
+func TestInDoubtLeft(t *testing.T) {
+	bubble(t, func(b *bench) {
+		ctx, cancel := context.WithCancel(context.Background())
+		decided := make(chan struct{})
+		b.later(ctx, func(s *tally, now ledger.Moment) ([][]byte, error) {
+			doubt(b.t, "decided on", b.ledger, false)
+			cancel()
+			synctest.Wait() // the caller has left
+			doubt(b.t, "left", b.ledger, true)
+			close(decided)
+			return adding(1)(s, now)
+		}, func(_ *ledger.Receipt[*tally], err error) {
+			if !errors.Is(err, storage.ErrUnknown) {
+				b.t.Error(err)
+			}
+			doubt(b.t, "answered", b.ledger, true)
+		})
+		<-decided
+		synctest.Wait()
+		doubt(b.t, "signed", b.ledger, false)
+		state, _ := b.ledger.Read()
+		holds(b.t, state, 1)
+
+		b.hold()
+		doubt(b.t, "in flight", b.ledger, true)
+		waiting, cancel := context.WithCancel(context.Background())
+		b.later(waiting, adding(2), func(_ *ledger.Receipt[*tally], err error) {
+			if errors.Is(err, storage.ErrUnknown) {
+				b.t.Error(err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		b.release()
+		b.wait.Wait()
+		synctest.Wait()
+		doubt(b.t, "all answered", b.ledger, false)
+	})
+}
+
+// TestInDoubtLate has callers leave at about the time of their answers: whatever
+// they come to hear, the doubt ends with the round.
+func TestInDoubtLate(t *testing.T) {
+	bubble(t, func(b *bench) {
+		for range 200 {
+			ctx, cancel := context.WithCancel(context.Background())
+			b.ledger.Do(ctx, func(*tally, ledger.Moment) ([][]byte, error) {
+				cancel()
+				return nil, errThere
+			})
+			synctest.Wait()
+			if b.ledger.InDoubt() {
+				b.t.Fatal("in doubt while nothing is under way")
+			}
+		}
+	})
+}
