@@ -33,7 +33,7 @@ func parseHead(b []byte) (headRecord, error) {
 		return r, fmt.Errorf("%w: ledger head of version %d", ErrRules, r.Version)
 	}
 	if r.Seq == 0 || len(r.Public) != ed25519.PublicKeySize {
-		return r, damaged("ledger head without a batch or a key")
+		return r, damaged("ledger head without a batch or an anchor")
 	}
 	return r, nil
 }
@@ -61,7 +61,7 @@ func parseSignature(b []byte, seq uint64, head document.Hash, public ed25519.Pub
 	}
 	c := document.Checkpoint{Seq: seq, Head: head, Horizon: r.Horizon, Signature: r.Signature}
 	if !c.Verify(public) {
-		return document.Checkpoint{}, damaged("the stored signature is not the key's over this batch")
+		return document.Checkpoint{}, damaged("the stored signature is not the anchor's over this batch")
 	}
 	return c, nil
 }

@@ -8,20 +8,20 @@ import (
 )
 
 // What a ledger refuses for, for errors.Is. The first five stay until the
-// ledger is opened anew or an operator has settled the matter; so does
-// storage.ErrUnknown when it comes from the store.
+// ledger is opened anew; so does storage.ErrUnknown when it comes from the
+// store.
 var (
-	// ErrForked says that the store and the key do not tell the same story, or
+	// ErrForked says that the store and its anchor do not tell the same story, or
 	// that somebody else writes this ledger's store.
-	ErrForked = errors.New("store and key have parted")
+	ErrForked = errors.New("store and anchor have parted")
 
-	// ErrRolledBack says that the key knows of batches that the store does not
+	// ErrRolledBack says that the anchor knows of batches that the store does not
 	// have: an older store was put back.
 	ErrRolledBack = errors.New("the store was rolled back")
 
-	// ErrAnchorLost says that the store was signed by another key, or by this
-	// one before it forgot: what the key says cannot vouch for the store.
-	ErrAnchorLost = errors.New("the key that anchors the store was lost or set back")
+	// ErrAnchorLost says that the store was signed by another anchor, or by this
+	// one before it forgot: what the anchor says cannot vouch for the store.
+	ErrAnchorLost = errors.New("the anchor of the store was lost or set back")
 
 	// ErrDamaged says that a stored batch is not what was written.
 	ErrDamaged = errors.New("the store is damaged")

@@ -1,5 +1,6 @@
 // Package ledger keeps a ledger: a chain of batches of entries in a store,
-// anchored in a key, and the state that folds from them. The ledger is the
+// anchored in a key, and the state that folds from them. The key is one of
+// hardware, or a file outside the store that acts as one. The ledger is the
 // database: audit trail, recovery log and stored form are one thing.
 //
 // A change is a function that looks at the state and decides on entries. One
@@ -39,8 +40,9 @@ const (
 	MaxBytes   = 512 << 10 // of entries
 )
 
-// Anchor is what a ledger needs of a key. Its methods are called by one
-// goroutine at a time, and end when ctx does.
+// Anchor is what a ledger needs of a key: one of hardware, or a file outside the
+// store that acts as one. Its methods are called by one goroutine at a time, and
+// end when ctx does.
 type Anchor interface {
 	// Checkpoint is the newest head the key was told of, signed.
 	Checkpoint(ctx context.Context) (document.Checkpoint, error)

@@ -116,19 +116,19 @@ func (l *Ledger[S]) compare(ctx context.Context, stored headRecord, last *batch,
 	}
 	switch {
 	case last != nil && !bytes.Equal(stored.Public, l.cfg.Anchor.Public()):
-		return refuse(fmt.Errorf("%w: it was signed by another key", ErrAnchorLost))
+		return refuse(fmt.Errorf("%w: it was signed by another anchor", ErrAnchorLost))
 	case key.Seq > stored.Seq:
-		return refuse(fmt.Errorf("%w: it ends with batch %d, the key is at batch %d", ErrRolledBack, stored.Seq, key.Seq))
+		return refuse(fmt.Errorf("%w: it ends with batch %d, the anchor is at batch %d", ErrRolledBack, stored.Seq, key.Seq))
 	case key.Seq+1 < stored.Seq:
-		return refuse(fmt.Errorf("%w: the key is at batch %d", ErrAnchorLost, key.Seq))
+		return refuse(fmt.Errorf("%w: the anchor is at batch %d", ErrAnchorLost, key.Seq))
 	case key.Seq == stored.Seq && key.Head != stored.Head:
-		return refuse(fmt.Errorf("%w: the key has signed another one", ErrForked))
+		return refuse(fmt.Errorf("%w: the anchor has signed another one", ErrForked))
 	case last == nil:
 		return nil
 	case key.Seq == stored.Seq:
 		return l.resume(ctx, last, key)
 	case key.Head != last.prev:
-		return refuse(fmt.Errorf("%w: the key has signed another batch before it", ErrForked))
+		return refuse(fmt.Errorf("%w: the anchor has signed another batch before it", ErrForked))
 	}
 	base.checkpoint = key
 	return nil
@@ -143,7 +143,7 @@ func (l *Ledger[S]) resume(ctx context.Context, last *batch, key document.Checkp
 		return nil
 	}
 	if key.Horizon < last.header.Horizon {
-		l.refuse(l.failAt("open", seq, fmt.Errorf("%w: the key's horizon lies before the batch's", ErrForked)))
+		l.refuse(l.failAt("open", seq, fmt.Errorf("%w: the anchor's horizon lies before the batch's", ErrForked)))
 	}
 	signature, err := l.get(ctx, signatureKey(l.cfg.Name, seq))
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {

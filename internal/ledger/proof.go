@@ -81,7 +81,7 @@ func (l *Ledger[S]) signature(t *tip[S], b *batch, stored []byte) (document.Chec
 	}
 	c, err := parseSignature(stored, b.header.Seq, b.head, l.public)
 	if err == nil && c.Horizon < b.header.Horizon {
-		err = damaged("the key's horizon lies before the batch's")
+		err = damaged("the anchor's horizon lies before the batch's")
 	}
 	return c, err
 }

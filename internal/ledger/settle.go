@@ -39,7 +39,7 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 			l.show(p.tip, c)
 			return nil
 		}
-		cause = fmt.Errorf("the key has not signed it yet: %w", err)
+		cause = fmt.Errorf("the anchor has not signed it yet: %w", err)
 		// Whether the key has moved is not guessed but asked.
 		c, err = l.checkpoint(ctx)
 		if err != nil {
@@ -50,7 +50,7 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 			l.show(p.tip, c)
 			return nil
 		case c.Seq != p.base.header.Seq || c.Head != p.base.head:
-			return l.refuse(l.failAt("settle", seq, fmt.Errorf("%w: the key is at another batch %d", ErrForked, c.Seq)))
+			return l.refuse(l.failAt("settle", seq, fmt.Errorf("%w: the anchor is at another batch %d", ErrForked, c.Seq)))
 		}
 	}
 	return l.failAt("settle", seq, cause)
@@ -90,7 +90,7 @@ func (l *Ledger[S]) advance(ctx context.Context, b *batch) (document.Checkpoint,
 		return c, err
 	}
 	if c.Seq != b.header.Seq || c.Head != b.head || c.Horizon < b.header.Horizon || !c.Verify(l.public) {
-		return c, errors.New("the key has signed something else")
+		return c, errors.New("the anchor has signed something else")
 	}
 	return c, nil
 }
@@ -102,7 +102,7 @@ func (l *Ledger[S]) checkpoint(ctx context.Context) (document.Checkpoint, error)
 		return c, err
 	}
 	if !c.Verify(l.public) {
-		return c, errors.New("the key's checkpoint is not signed by the key")
+		return c, errors.New("the anchor's checkpoint is not signed by it")
 	}
 	return c, nil
 }
