@@ -16,10 +16,12 @@ import (
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
-// Where things are in the story's directory.
+// Where things are in the directory of a computer.
 const (
-	vendorFile = "vendor.public" // the vendor's public key, which every program of his has compiled in
-	backupDir  = "LAPTOP-store-of-yesterday"
+	storeDir   = "store"
+	keysDir    = "keys" // what a key or an anchor keeps lies outside the store
+	anchorFile = keysDir + "/anchor"
+	keyFile    = keysDir + "/" + keyName + ".key"
 )
 
 // grant is how long a program may run before it asks again. It is short so
@@ -45,7 +47,7 @@ func open(ctx context.Context, dir, name string, vendor ed25519.PublicKey, withK
 			err = errors.Join(fmt.Errorf("%s: %w", name, err), c.close())
 		}
 	}()
-	if err := os.MkdirAll(filepath.Join(c.dir, "keys"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(c.dir, keysDir), 0o700); err != nil {
 		return c, err
 	}
 	var buses []transport.Bus
@@ -53,17 +55,17 @@ func open(ctx context.Context, dir, name string, vendor ed25519.PublicKey, withK
 		bus := simulator.New()
 		c.key, err = bus.Add(simulator.Config{
 			KeyID: keyID, Vendor: publicCode, VendorPublic: vendor,
-			File: filepath.Join(c.dir, "keys", fmt.Sprintf("%08X.key", uint32(keyID))),
+			File: filepath.Join(c.dir, keyFile),
 		})
 		if err != nil {
 			return c, err
 		}
 		buses = append(buses, bus)
 	}
-	if c.anchor, err = licensing.OpenAnchor(ctx, filepath.Join(c.dir, "keys", "anchor")); err != nil {
+	if c.anchor, err = licensing.OpenAnchor(ctx, filepath.Join(c.dir, anchorFile)); err != nil {
 		return c, err
 	}
-	if c.store, err = badgerstore.Open(c.storeDir(), nil); err != nil {
+	if c.store, err = badgerstore.Open(filepath.Join(c.dir, storeDir), nil); err != nil {
 		return c, err
 	}
 	c.Manager, err = licensing.Open(ctx, c.store, c.anchor, &licensing.Options{
@@ -76,8 +78,6 @@ func open(ctx context.Context, dir, name string, vendor ed25519.PublicKey, withK
 	})
 	return c, err
 }
-
-func (c *computer) storeDir() string { return filepath.Join(c.dir, "store") }
 
 // close ends the manager and what it stands on. Closing twice is harmless.
 func (c *computer) close() error {
@@ -123,33 +123,52 @@ func (c *computer) addComputer(ctx context.Context, file string) error {
 	return nil
 }
 
+// pool is where the seats of the story's feature are.
+type pool struct {
+	max, free, away uint32
+}
+
+func (p pool) String() string {
+	return fmt.Sprintf("%d seats, %d free, %d away", p.max, p.free, p.away)
+}
+
+// pool counts the seats in the computer's key, and fails where a seat is there
+// twice or not at all.
+func (c *computer) pool(ctx context.Context) (pool, error) {
+	list, err := c.Features(ctx, licensing.Filter{Key: new(uint64(keyID))})
+	if err != nil {
+		return pool{}, err
+	}
+	for f := range list.All() {
+		if f.ProductNumber != product || f.Number != feature {
+			continue
+		}
+		p := pool{f.Max, f.Free, f.Detached}
+		if uint64(p.free)+uint64(p.away) != uint64(p.max) {
+			return p, fmt.Errorf("%s: the pool does not add up: %v", c.name, p)
+		}
+		return p, nil
+	}
+	return pool{}, fmt.Errorf("%s: the key %s holds no pool", c.name, keyText)
+}
+
 // showPool prints where the seats are.
 func (c *computer) showPool(ctx context.Context) error {
-	list, err := c.Features(ctx, licensing.Filter{Key: new(uint64(keyID))})
+	p, err := c.pool(ctx)
 	if err != nil {
 		return err
 	}
-	for f := range list.All() {
-		note("Pool of %q in key %08X: %d seats, %d free, %d away.", f.ProductName+" "+f.Name, f.Key, f.Max, f.Free, f.Detached)
-	}
+	note("Pool of %q in key %s: %v.", productName+" "+featureName, keyText, p)
 	return nil
 }
 
 // waitForGrants waits until the last program that was told it may run has let go.
 func (c *computer) waitForGrants(ctx context.Context) error {
 	note("The seat is free when the last program that was told it may run has let go: within %v.", grant)
-	for tries := 0; ; tries++ {
-		list, err := c.Features(ctx, licensing.Filter{Key: new(uint64(keyID))})
-		if err != nil {
+	for range 100 {
+		p, err := c.pool(ctx)
+		if err != nil || p.free == p.max {
 			return err
-		}
-		for f := range list.All() {
-			if f.Free == f.Max {
-				return nil
-			}
-		}
-		if tries > 100 {
-			return errors.New("the seat does not come home")
 		}
 		select {
 		case <-ctx.Done():
@@ -157,17 +176,27 @@ func (c *computer) waitForGrants(ctx context.Context) error {
 		case <-time.After(grant / 10):
 		}
 	}
+	return errors.New("the seat does not come home")
 }
 
-// ask is what a vendor's program does before it runs.
+// ask is what a vendor's program does before it runs. Its error is the refusal.
 func (c *computer) ask(ctx context.Context) error {
 	g, err := c.Check(ctx, publicCode, product, feature)
 	if err != nil {
-		note("A program on %s asks: may I run?  No. %v", c.name, err)
+		note("A program on %s asks: may I run?  No, %s", c.name, reason(err))
 		return err
 	}
 	note("A program on %s asks: may I run?  Yes, until %s, then ask again.", c.name, g.Ends.Format(time.TimeOnly))
 	return nil
+}
+
+// denied asks, and fails unless the program may not run.
+func (c *computer) denied(ctx context.Context, because string) error {
+	err := c.ask(ctx)
+	if err == nil {
+		return fmt.Errorf("%s: a program may run although %s", c.name, because)
+	}
+	return refusal(err)
 }
 
 // verify goes through everything the computer has stored.
@@ -178,4 +207,44 @@ func (c *computer) verify(ctx context.Context) error {
 	}
 	note("Everything %s has stored adds up: %d entries, each signed by what anchors it.", c.name, r.Entries)
 	return nil
+}
+
+// backup copies the computer's store while the computer is switched off.
+func (c *computer) backup(ctx context.Context, dir string, public ed25519.PublicKey) error {
+	if err := c.close(); err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(dir, backupDir), os.DirFS(filepath.Join(c.dir, storeDir))); err != nil {
+		return err
+	}
+	again, err := open(ctx, dir, c.name, public, c.key != nil)
+	if err != nil {
+		return err
+	}
+	*c = *again
+	return nil
+}
+
+// refusal gives nil for an error that is an answer about what was asked, and
+// the error itself where the computer could not answer.
+func refusal(err error) error {
+	var e *licensing.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code {
+	case licensing.StorageCorrupted, licensing.RequestFailed, licensing.GetResponseFailed,
+		licensing.NoService, licensing.InternalError:
+		return err
+	}
+	return nil
+}
+
+// reason is what an error says, with the name and number of its code.
+func reason(err error) string {
+	var e *licensing.Error
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s (%d). %s", e.Code.Name(), uint32(e.Code), e.Message)
 }
