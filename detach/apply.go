@@ -67,7 +67,7 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 	r := &Record{
 		License: t.License, Issued: t.Issued, Duration: uint32(t.Duration), Seats: t.Seats,
 		Seq: at.Seq, Index: uint32(at.Index), Recipient: p.recipient(t.Recipient),
-		due: t.Death + p.trust.Skew, pool: p.license, features: make([]uint16, len(t.Features)),
+		due: t.Death, pool: p.license, features: make([]uint16, len(t.Features)),
 	}
 	if _, ok := p.records.Get(r); ok {
 		return nil, errors.New("its short id is in use")
@@ -138,7 +138,7 @@ func (p *Pool) applyReturned(at ledger.Position, body []byte) error {
 	p.noteAsked(b.Request, r.Death())
 	p.forget(r)
 	p.hide(r)
-	if b.Until <= at.Time {
+	if b.Until == 0 {
 		p.give(r)
 		p.keep(r)
 		return nil
@@ -155,27 +155,38 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 		return err
 	}
 	p.forgetAsked(b.Time)
-	for {
-		r, ok := p.due.Min()
-		if !ok || r.due > b.Time {
-			return nil
+	for r, ok := p.deaths.Min(); ok && r.due <= b.Time; r, ok = p.deaths.Min() {
+		p.forget(r)
+		p.hide(r)
+		if r.due <= b.Freed {
+			p.give(r)
+			continue
 		}
+		dead := *r
+		dead.status = isDead
+		p.remember(&dead)
+	}
+	for r, ok := p.ends.Min(); ok && r.due <= b.Freed; r, ok = p.ends.Min() {
 		p.forget(r)
 		switch r.status {
-		case isOut:
-			p.hide(r)
+		case isDead:
 			p.give(r)
 		case isEnding:
 			p.give(r)
 			p.keep(r)
 		}
 	}
+	return nil
 }
 
 func parseExpired(at ledger.Position, body []byte) (expired, error) {
 	b, err := parseBody[expired]("expiry entry", body)
-	if err == nil && b.Time > at.Time {
+	switch {
+	case err != nil:
+	case b.Time > at.Time:
 		err = fmt.Errorf("expires what is due at %d, but entered at %d", b.Time, at.Time)
+	case b.Freed < 0 || b.Freed > b.Time:
+		err = fmt.Errorf("frees what ended by %d, where licenses end that are due at %d", b.Freed, b.Time)
 	}
 	return b, err
 }
@@ -217,7 +228,7 @@ func (p *Pool) unasked(request document.RequestKey) error {
 // away.
 func (p *Pool) remember(r *Record) {
 	p.records.Set(r)
-	p.due.Set(r)
+	p.queue(r).Set(r)
 	if r.request != nil {
 		p.requests.Set(r)
 	}
@@ -225,10 +236,18 @@ func (p *Pool) remember(r *Record) {
 
 func (p *Pool) forget(r *Record) {
 	p.records.Delete(r)
-	p.due.Delete(r)
+	p.queue(r).Delete(r)
 	if r.request != nil {
 		p.requests.Delete(r)
 	}
+}
+
+// queue is where a record waits for its time.
+func (p *Pool) queue(r *Record) *tree[*Record] {
+	if r.status == isOut {
+		return p.deaths
+	}
+	return p.ends
 }
 
 // keep remembers the request of a license that is home until the license's
@@ -238,7 +257,7 @@ func (p *Pool) keep(r *Record) {
 		return
 	}
 	home := *r
-	home.status, home.due = isHome, r.Death()+p.trust.Skew
+	home.status, home.due = isHome, r.Death()
 	p.remember(&home)
 }
 
@@ -281,14 +300,17 @@ func (p *Pool) give(r *Record) {
 	}
 }
 
-// Due gives the one entry for everything that time has made due by now: seats
-// of dead licenses, seats whose last grant has ended, and request keys that
-// need not be remembered. It is nil where nothing is due.
+// Due gives the one entry for everything that time has made due by now:
+// licenses that die, and request keys that need not be remembered; and, later
+// than they by what clocks may differ ([Trust].Skew), seats of dead licenses and
+// seats whose last grant has ended. It is nil where nothing is due.
 func (p *Pool) Due(now int64) [][]byte {
-	r, some := p.due.Min()
-	a, any := p.lapses.Min()
-	if !(some && r.due <= now || any && a.until <= now) {
+	freed := max(0, now-p.trust.Skew)
+	dying, some := p.deaths.Min()
+	ending, more := p.ends.Min()
+	lapse, any := p.lapses.Min()
+	if !(some && dying.due <= now || more && ending.due <= freed || any && lapse.until <= now) {
 		return nil
 	}
-	return [][]byte{document.EncodeEntry(entryExpired, expired{Time: now})}
+	return [][]byte{document.EncodeEntry(entryExpired, expired{Time: now, Freed: freed})}
 }

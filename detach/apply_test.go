@@ -26,6 +26,8 @@ func TestApplyThatFailsChangesNothing(t *testing.T) {
 		document.EncodeEntry(entryReturned, returned{License: given[0].License, Until: -1}),
 		document.EncodeEntry(entryReturned, "text"),
 		document.EncodeEntry(entryExpired, expired{Time: w.now + 1}),
+		document.EncodeEntry(entryExpired, expired{Time: w.now - 1, Freed: w.now}),
+		document.EncodeEntry(entryExpired, expired{Time: w.now, Freed: -1}),
 		document.EncodeEntry(entryExpired, returned{}),
 		document.EncodeEntry(entryUpdated, updated{}),
 		document.EncodeEntry(entryUpdated, updated{Pool: w.license(1, feature(1, 1)).Bytes()}),
@@ -50,7 +52,8 @@ func TestCheckFindsWhatDoesNotAddUp(t *testing.T) {
 	for name, damage := range map[string]func(*Pool, *Record){
 		"a seat too many":      func(p *Pool, r *Record) { p.taken.Set(taken{&r.pool.Features[0], 2}) },
 		"a count missing":      func(p *Pool, r *Record) { p.taken.Delete(taken{feature: &r.pool.Features[0]}) },
-		"not due":              func(p *Pool, r *Record) { p.due.Delete(r) },
+		"not due":              func(p *Pool, r *Record) { p.deaths.Delete(r) },
+		"due as if dead":       func(p *Pool, r *Record) { p.deaths.Delete(r); p.ends.Set(r) },
 		"not by recipient":     func(p *Pool, r *Record) { p.out.Delete(r) },
 		"not listed":           func(p *Pool, r *Record) { p.list.Delete(listed{everything, r}) },
 		"listed too often":     func(p *Pool, r *Record) { p.list.Set(listed{tagOf(99, 99), r}) },
@@ -130,6 +133,7 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Add(document.EncodeEntry(entryReturned, returned{License: given[0].License, Until: w.now + 5, Return: []byte{1}}))
 	f.Add(document.EncodeEntry(entryExpired, expired{Time: w.now}))
+	f.Add(document.EncodeEntry(entryExpired, expired{Time: w.now, Freed: w.now - 1}))
 	fresh := given[2]
 	fresh.License++
 	fresh.Recipient = pc(77)

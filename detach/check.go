@@ -18,7 +18,7 @@ func (p *Pool) Check() error {
 	p.records.Scan(func(r *Record) bool {
 		want.records++
 		want.due++
-		if x, ok := p.due.Get(r); !ok || x != r {
+		if x, ok := p.queue(r).Get(r); !ok || x != r {
 			errs = append(errs, fmt.Errorf("license %d is not among those that time will change", r.License))
 		}
 		if r.request != nil {
@@ -62,7 +62,7 @@ func (p *Pool) Check() error {
 	if len(lengths) > 0 {
 		errs = append(errs, fmt.Errorf("%d lists are not counted", len(lengths)))
 	}
-	got = place{p.records.Len(), p.due.Len(), p.requests.Len(), p.out.Len(), p.list.Len()}
+	got = place{p.records.Len(), p.deaths.Len() + p.ends.Len(), p.requests.Len(), p.out.Len(), p.list.Len()}
 	if p.asked.Len() != p.lapses.Len() {
 		errs = append(errs, fmt.Errorf("%d request keys are known, %d of them will be forgotten", p.asked.Len(), p.lapses.Len()))
 	}

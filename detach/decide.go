@@ -106,7 +106,7 @@ func (p *Pool) repeated(key document.RequestKey, now int64) (*Record, error) {
 	switch {
 	case !ok: // no license is remembered under the zero key
 		return nil, nil
-	case r.status != isOut:
+	case r.status == isEnding || r.status == isHome:
 		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "license %d, made under this request key, has come home", r.License)
 	case r.Death() <= now:
 		return nil, refuse(code.DetachedLicenseExpired, "license %d, made under this request key, died at %s", r.License, clock(r.Death()))

@@ -10,8 +10,8 @@ import (
 
 // Return decides about a license that is given back. The caller has verified
 // the return ([document.Return.Verify]). The seats are free at once where no
-// grant lives, else when the last one has ended. Asked again under the same
-// request key it gives no entry.
+// grant lives, else when [Pool.Due] finds that the last one has ended. Asked
+// again under the same request key it gives no entry.
 func (p *Pool) Return(r *document.Return, request document.RequestKey, now int64) ([][]byte, error) {
 	if before, err := p.Asked(request); before || err != nil {
 		return nil, err
@@ -20,8 +20,11 @@ func (p *Pool) Return(r *document.Return, request document.RequestKey, now int64
 	if t.Key != p.trust.Key {
 		return nil, refuse(code.StorageIDMismatch, "return of license %d: it belongs to key %d, this is key %d", t.License, t.Key, p.trust.Key)
 	}
-	if t.Death <= now {
+	switch home := t.Death + p.trust.Skew; {
+	case home <= now:
 		return nil, refuse(code.DetachedLicenseExpired, "return of license %d: it died at %s and its seats came home by themselves", t.License, clock(t.Death))
+	case t.Death <= now:
+		return nil, refuse(code.DetachedLicenseExpired, "return of license %d: it died at %s and its seats come home by themselves, at %s at the latest", t.License, clock(t.Death), clock(home))
 	}
 	if record := p.License(t.License); record == nil || !record.standsIn(r.Proof) {
 		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "return of license %d: it has come home before", t.License)

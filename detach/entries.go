@@ -7,7 +7,7 @@ import "github.com/sojournlm/sojourn/internal/document"
 const (
 	entryDetached = document.EntryDetached // 1: seats left; the body is document.Terms
 	entryReturned = uint32(2)              // a license was given back
-	entryExpired  = uint32(3)              // time took all that was due
+	entryExpired  = uint32(3)              // time ended licenses and freed seats
 	entryUpdated  = uint32(4)              // the vendor's pool license, first or newer
 
 	// Kept free: 5 Marked, 6 LossAccepted, 7 Snapshotted, 8 Extended,
@@ -24,9 +24,13 @@ type returned struct {
 	Request document.RequestKey `cbor:"4,keyasint"`
 }
 
-// expired is the body of an [entryExpired].
+// expired is the body of an [entryExpired]. A license that dies leaves the
+// lists by the one time, and its seats come home by the other, which allows for
+// clocks that are behind. Both stand here, so that entries fold the same
+// whatever is allowed for when they are read again.
 type expired struct {
-	Time int64 `cbor:"1,keyasint"` // Unix seconds; everything due by then is gone
+	Time  int64 `cbor:"1,keyasint"` // Unix seconds; licenses that died by then are gone
+	Freed int64 `cbor:"2,keyasint"` // likewise, at most Time; seats are free whose license or last grant ended by then
 }
 
 // updated is the body of an [entryUpdated].

@@ -10,8 +10,8 @@ import (
 
 // Judge says whether an entry that nobody has vouched for may be applied: it
 // proves itself by the signatures it carries, and the rules hold. What only the
-// administrator's policy forbids is not told apart. What Judge takes, Apply
-// takes too.
+// administrator's policy forbids is not told apart, nor what [Trust].Skew would
+// still keep out: either may be another today. What Judge takes, Apply takes too.
 func (p *Pool) Judge(at ledger.Position, entry []byte) error {
 	kind, body, err := document.ParseEntry(entry)
 	if err != nil {

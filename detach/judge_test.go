@@ -105,7 +105,9 @@ func TestJudgeTakesOnlyWhatProvesItself(t *testing.T) {
 		{"older pool license", pool(w.license(1, feature(1, 999))), "update 1"},
 		{"same pool license", pool(w.license(2, feature(1, 999))), "update 2"},
 
-		{"expiry", document.EncodeEntry(entryExpired, expired{Time: w.now}), ""},
+		{"expiry", document.EncodeEntry(entryExpired, expired{Time: w.now, Freed: w.now}), ""},
+		{"expiry that frees nothing yet", document.EncodeEntry(entryExpired, expired{Time: w.now}), ""},
+		{"expiry that frees what lives", document.EncodeEntry(entryExpired, expired{Time: w.now - 1, Freed: w.now}), "frees what"},
 		{"expiry ahead of its time", document.EncodeEntry(entryExpired, expired{Time: w.now + 1}), "entered at"},
 		{"reserved kind", document.EncodeEntry(5, struct{}{}), "kind 5"},
 		{"unknown kind", document.EncodeEntry(1<<31, struct{}{}), "kind"},

@@ -29,9 +29,10 @@ type Local struct {
 	identity *Identity // nil before the first start
 	book     *fingerprint.Book
 
-	mark       int64 // time of the last entry that is not an expiry
-	isClosed   bool  // the last entry says that the manager ended
-	closeUntil int64
+	mark        int64 // time of the last entry that is not an expiry
+	isClosed    bool  // the manager ended, and has done nothing since that a grant could follow
+	grantLength int64 // by the latest mark, seconds; 0 after a close
+	grantsUntil int64 // no grant from before the latest mark or close outlives it, Unix seconds
 
 	// cloning guards Clone, which marks the trees it copies from as shared.
 	// Reading does not look at the mark.
@@ -68,7 +69,7 @@ func (l *Local) Clone() *Local {
 	defer l.cloning.Unlock()
 	return &Local{
 		vendor: l.vendor, identity: l.identity, book: l.book.Clone(),
-		mark: l.mark, isClosed: l.isClosed, closeUntil: l.closeUntil,
+		mark: l.mark, isClosed: l.isClosed, grantLength: l.grantLength, grantsUntil: l.grantsUntil,
 		byID:     l.byID.Copy(),
 		byOrigin: l.byOrigin.Copy(),
 		deaths:   l.deaths.Copy(),
@@ -94,9 +95,21 @@ func (l *Local) LastMark() int64 { return l.mark }
 
 // ClosedGrants gives the end of the last grant as the last run of the manager
 // recorded it when it ended, 0 for none. It is known only while nothing was
-// entered since: a manager must enter a mark before its first grant, or a crash
-// later on would pass for that good end.
-func (l *Local) ClosedGrants() (until int64, known bool) { return l.closeUntil, l.isClosed }
+// entered since but expiries and what the manager found about its own computer:
+// a manager must enter a mark before its first grant, or a crash later on would
+// pass for that good end.
+func (l *Local) ClosedGrants() (until int64, known bool) {
+	if !l.isClosed {
+		return 0, false
+	}
+	return l.grantsUntil, true
+}
+
+// GrantLength is how many seconds from now on a grant of an earlier run may
+// live at most, whatever that run's end: the length that the latest mark
+// recorded, or more while longer grants from before that mark may live. After a
+// close it is what is left of the grants that lived then.
+func (l *Local) GrantLength() int64 { return max(l.grantLength, l.grantsUntil-l.mark) }
 
 // Installed is a license that is installed here. It must not be written to.
 type Installed struct {

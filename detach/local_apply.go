@@ -18,9 +18,10 @@ func (l *Local) Start(id *Identity) ([][]byte, error) {
 	return [][]byte{id.entry()}, nil
 }
 
-// Mark is the entry that records the time.
-func (l *Local) Mark() [][]byte {
-	return [][]byte{document.EncodeEntry(entryMarked, marked{})}
+// Mark is the entry that records the time, and how long, in seconds, each grant
+// is that follows. A manager enters it before the first grant of that length.
+func (l *Local) Mark(length int64) [][]byte {
+	return [][]byte{document.EncodeEntry(entryMarked, marked{min(max(0, length), document.MaxTime)})}
 }
 
 // Close is the last entry of a run that ends in good order: until is the end of
@@ -56,7 +57,8 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 		return fmt.Errorf("an entry of kind %d, where the identity is made by the first entry and by no other", kind)
 	}
 	if kind != entryEnded { // which comes by itself, and says nothing of what the manager did
-		l.isClosed, l.closeUntil, l.mark = false, 0, at.Time
+		l.mark = at.Time
+		l.isClosed = l.isClosed && kind == entryComputerObserved // a start may enter it, before any grant
 	}
 	switch kind {
 	case entryStarted:
@@ -72,7 +74,7 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 	case entryEnded:
 		err = l.applyEnded(at, body)
 	case entryMarked:
-		_, err = parseLocalBody[marked]("mark entry", body)
+		err = l.applyMarked(at, body)
 	case entryClosed:
 		err = l.applyClosed(body)
 	default:
@@ -203,6 +205,19 @@ func (l *Local) applyEnded(at ledger.Position, body []byte) error {
 	return nil
 }
 
+func (l *Local) applyMarked(at ledger.Position, body []byte) error {
+	b, err := parseLocalBody[marked]("mark entry", body)
+	if err != nil {
+		return err
+	}
+	if b.Length < 0 || b.Length > document.MaxTime {
+		return fmt.Errorf("marked with grants of %d seconds", b.Length)
+	}
+	l.grantsUntil = max(l.grantsUntil, at.Time+l.grantLength)
+	l.grantLength = b.Length
+	return nil
+}
+
 func (l *Local) applyClosed(body []byte) error {
 	b, err := parseLocalBody[closed]("close entry", body)
 	if err != nil {
@@ -211,7 +226,7 @@ func (l *Local) applyClosed(body []byte) error {
 	if b.Until < 0 {
 		return fmt.Errorf("closed with grants until %d", b.Until)
 	}
-	l.isClosed, l.closeUntil = true, b.Until
+	l.isClosed, l.grantsUntil, l.grantLength = true, b.Until, 0
 	return nil
 }
 

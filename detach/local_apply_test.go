@@ -37,6 +37,8 @@ func TestApplyRefusesContradictions(t *testing.T) {
 		"a return that is none":                   document.EncodeEntry(entryCancelled, cancelled{Return: []byte{0xa0}}),
 		"a deletion of what is installed":         document.EncodeEntry(entryForgotten, forgotten{License: l.Terms.License, Origin: l.Terms.Key}),
 		"an expiry of what is still to come":      document.EncodeEntry(entryEnded, ended{w.now + 1}),
+		"grants of a negative length":             document.EncodeEntry(entryMarked, marked{-1}),
+		"grants without end":                      document.EncodeEntry(entryMarked, marked{document.MaxTime + 1}),
 		"a close with a negative time":            document.EncodeEntry(entryClosed, closed{-1}),
 		"the own computer with other sign keys":   observed(&Identity{own.ID, other.Sign, own.Seal, nil}),
 		"the own computer with other seal keys":   observed(&Identity{own.ID, own.Sign, other.Seal, nil}),

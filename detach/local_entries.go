@@ -66,8 +66,10 @@ type ended struct {
 	Time int64 `cbor:"1,keyasint"` // Unix seconds; everything due by then is gone
 }
 
-// marked is the body of an [entryMarked]: the batch's time says it all.
-type marked struct{}
+// marked is the body of an [entryMarked]. The time is the batch's.
+type marked struct {
+	Length int64 `cbor:"1,keyasint"` // of the grants that follow, in seconds
+}
 
 // closed is the body of an [entryClosed].
 type closed struct {

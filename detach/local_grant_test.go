@@ -1,9 +1,11 @@
 package detach
 
 import (
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -67,13 +69,13 @@ func TestWhyNot(t *testing.T) {
 	}
 	why(code.FeatureNotFound)
 	w.now += 60
-	w.must(w.state.Mark(), nil)
+	w.must(w.state.Mark(60), nil)
 	why(code.DetachedLicenseExpired) // the short one has, and that is all there is of the past
 	if _, err := w.cancel(2, document.RequestKey{}); err != nil {
 		t.Fatal(err)
 	}
 	w.now += 60
-	w.must(w.state.Mark(), nil)
+	w.must(w.state.Mark(60), nil)
 	why(code.DetachedLicenseNotFound) // the longest was given back
 	w.must(w.state.Forget(1<<40+2, document.RequestKey{}, w.now))
 	why(code.DetachedLicenseNotFound)
@@ -81,7 +83,7 @@ func TestWhyNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.now += 3600
-	w.must(w.state.Mark(), nil)
+	w.must(w.state.Mark(60), nil)
 	why(code.DetachedLicenseExpired)
 }
 
@@ -104,7 +106,13 @@ func TestMarksTellAGoodEnd(t *testing.T) {
 	if _, known := w.read().ClosedGrants(); !known || w.read().LastMark() != closedAt {
 		t.Error("reading what has expired undoes the good end")
 	}
-	w.must(w.state.Mark(), nil)
+	// Nor is it what a start finds out about its own computer, which is a mark.
+	entries, err := w.state.Observe(printOf(t, w.state.Identity(), "renamed", w.now))
+	w.must(entries, err)
+	if until, known := w.state.ClosedGrants(); !known || until != closedAt+30 || w.state.LastMark() != w.now {
+		t.Error("a new name undoes the good end, or is no mark")
+	}
+	w.must(w.state.Mark(60), nil)
 	if _, known := w.state.ClosedGrants(); known || w.state.LastMark() != w.now {
 		t.Error("it still counts as closed after another entry")
 	}
@@ -112,7 +120,83 @@ func TestMarksTellAGoodEnd(t *testing.T) {
 	if until, known := w.state.ClosedGrants(); !known || until != 0 {
 		t.Errorf("closed with grants until %d (%v)", until, known)
 	}
-	if w.state.Clone().Apply(ledger.Position{Seq: w.seq + 1, Time: w.now - 1, Rules: 1}, w.state.Mark()[0]) == nil {
+	if w.state.Clone().Apply(ledger.Position{Seq: w.seq + 1, Time: w.now - 1, Rules: 1}, w.state.Mark(60)[0]) == nil {
 		t.Error("the time runs back")
 	}
+}
+
+func TestGrantLength(t *testing.T) {
+	w := newLocalWorld(t)
+	is := func(want int64, why string) {
+		t.Helper()
+		if got := w.state.GrantLength(); got != want {
+			t.Errorf("%s: grants may live %d s, want %d", why, got, want)
+		}
+	}
+	is(0, "a new manager")
+	w.must(w.state.Mark(3600), nil)
+	is(3600, "the first mark")
+	w.now += 100
+	w.must(w.state.Mark(60), nil)
+	is(3600, "shorter grants since, but the longest was given just before")
+	w.now += 1000
+	w.must(w.state.Mark(60), nil)
+	is(2600, "it lives on")
+	w.now += 2550
+	w.must(w.state.Mark(60), nil)
+	is(60, "it ends before the latest can")
+	w.must(w.state.Mark(math.MaxInt64), nil)
+	is(document.MaxTime, "grants without end")
+	w.must(w.state.Close(w.now+500), nil)
+	is(500, "a close, which knows")
+	w.now += 100
+	w.must(w.state.Mark(60), nil)
+	is(400, "after the next mark too")
+	w.must(w.state.Mark(-1), nil)
+	w.must(w.state.Close(0), nil)
+	is(0, "a close when no grant lived")
+}
+
+// TestPropertyNoGrantIsForgotten: whatever the lengths of grants were, and
+// however its runs ended, a manager that starts knows when all have ended.
+func TestPropertyNoGrantIsForgotten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newLocalWorld(t)
+		var latest, boot, length int64 // end of the latest grant; what the run assumed at its start; its length
+		marked := true
+		begin := func() {
+			until, known := w.state.ClosedGrants()
+			if boot = until; !known {
+				boot = w.now + w.state.GrantLength()
+			}
+			if latest > w.now && latest > boot {
+				t.Fatalf("a grant lives until %d s from now, the start assumes %d", latest-w.now, boot-w.now)
+			}
+			length, marked = rapid.Int64Range(1, 100).Draw(t, "length"), false
+		}
+		begin()
+		t.Repeat(map[string]func(*rapid.T){
+			"grant": func(*rapid.T) {
+				if !marked {
+					w.must(w.state.Mark(length), nil)
+					marked = true
+				}
+				latest = max(latest, w.now+length)
+			},
+			"mark": func(*rapid.T) { w.must(w.state.Mark(length), nil); marked = true },
+			"observe": func(t *rapid.T) {
+				w.must(w.state.Observe(printOf(t, w.state.Identity(), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name"), w.now)))
+			},
+			"crash": func(*rapid.T) { begin() },
+			"close": func(*rapid.T) {
+				if until := max(latest, boot); until > w.now {
+					w.must(w.state.Close(until), nil)
+				} else {
+					w.must(w.state.Close(0), nil)
+				}
+				begin()
+			},
+			"time": func(t *rapid.T) { w.now += rapid.Int64Range(1, 60).Draw(t, "seconds") },
+		})
+	})
 }

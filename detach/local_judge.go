@@ -58,7 +58,8 @@ func (l *Local) remake(at ledger.Position, kind uint32, body []byte) ([][]byte, 
 	case entryEnded:
 		return l.Due(at.Time), nil
 	case entryMarked:
-		return l.Mark(), nil
+		b, err := parseLocalBody[marked]("mark entry", body)
+		return l.Mark(b.Length), err
 	case entryClosed:
 		b, err := parseLocalBody[closed]("close entry", body)
 		return l.Close(b.Until), err

@@ -9,6 +9,14 @@ import (
 // no license was concerned, or one that is dead.
 const requestLife = 24 * 60 * 60
 
+// Asked reports whether the very request was answered under its key before, and
+// is still known at now, Unix seconds. A key that was used for another request
+// is refused.
+func (l *Local) Asked(request document.RequestKey, now int64) (bool, error) {
+	known, err := l.repeated(request, now)
+	return known != nil, err
+}
+
 // repeated gives what the same request did before, or nil; it refuses a request
 // key that was used for another request. The zero key is none.
 func (l *Local) repeated(request document.RequestKey, now int64) (*localRequest, error) {

@@ -22,7 +22,7 @@ func TestRequestKeysOutliveDeadLicenses(t *testing.T) {
 	before, forget := w.state, asked(1, 1)
 	w.must(w.state.Forget(l.Terms.License, forget, w.now))
 	w.now += requestLife - 1
-	w.must(w.state.Mark(), nil)
+	w.must(w.state.Mark(60), nil)
 	if entries, err := w.state.Forget(l.Terms.License, forget, w.now); len(entries) != 0 || err != nil {
 		t.Errorf("within a day: %d entries, %v", len(entries), err)
 	}
@@ -92,6 +92,20 @@ func TestLocalRequestKeys(t *testing.T) {
 	_, _, err = w.state.Cancel(r, asked(2, 2), w.now)
 	wantCode(t, err, code.InvalidParameter)
 
+	if before, err := w.state.Asked(cancel, w.now); err != nil || !before {
+		t.Errorf("asked before: %v, %v", before, err)
+	}
+	_, err = w.state.Asked(asked(2, 2), w.now)
+	wantCode(t, err, code.InvalidParameter)
+	for name, unknown := range map[string]document.RequestKey{"none": {}, "a new one": asked(9, 1)} {
+		if before, err := w.state.Asked(unknown, w.now); err != nil || before {
+			t.Errorf("%s asked before: %v, %v", name, before, err)
+		}
+	}
+	if before, err := w.state.Asked(asked(2, 2), l.Terms.Death); err != nil || before {
+		t.Errorf("still asked after the license's death: %v, %v", before, err)
+	}
+
 	forget := asked(3, 1)
 	w.must(w.state.Forget(l.Terms.License, forget, w.now))
 	if entries, err := w.state.Forget(l.Terms.License, forget, w.now); len(entries) != 0 || err != nil {
@@ -106,7 +120,7 @@ func TestLocalRequestKeys(t *testing.T) {
 	_, err = w.state.Install(l, asked(1, 2), w.now)
 	wantCode(t, err, code.InvalidParameter)
 	w.now++
-	w.must(w.state.Mark(), nil)
+	w.must(w.state.Mark(60), nil)
 	if n := w.state.requests.Len(); n != 0 {
 		t.Errorf("%d request keys are known after the license's death", n)
 	}

@@ -23,8 +23,10 @@ type Trust struct {
 	// vendor is not trusted. It must always give the same answer.
 	Vendor func(publicCode uint32) ed25519.PublicKey
 
-	// Skew is how many seconds after a license's death its seats stay out, for
-	// recipients whose clock is behind.
+	// Skew is how many seconds longer than its license, or the last grant of a
+	// license that was given back, a seat stays out, for recipients whose clock
+	// is behind. Only [Pool.Due] goes by it: what is entered folds and is judged
+	// the same under any other.
 	Skew int64
 }
 
@@ -43,7 +45,8 @@ type Pool struct {
 	// Reading does not look at the mark.
 	cloning  sync.Mutex
 	records  *tree[*Record]     // every license that is remembered, by short id
-	due      *tree[*Record]     // the same, by the time something happens to them
+	deaths   *tree[*Record]     // those that are out, by death
+	ends     *tree[*Record]     // the others, by the time something happens to them
 	requests *tree[*Record]     // those made under a request key, by it
 	asked    *tree[poolRequest] // the other request keys
 	lapses   *tree[poolRequest] // the same, by the time they need not be known any longer
@@ -55,11 +58,12 @@ type Pool struct {
 
 // NewPool is the pool of a key before the first entry of its ledger.
 func NewPool(trust Trust) *Pool {
-	trust.Skew = min(max(0, trust.Skew), document.MaxTime) // no death time overflows with it
+	trust.Skew = min(max(0, trust.Skew), document.MaxTime) // no time overflows with it
 	return &Pool{
 		trust:    trust,
 		records:  newTree(byShortID),
-		due:      newTree(byDue),
+		deaths:   newTree(byDue),
+		ends:     newTree(byDue),
 		requests: newTree(byRequest),
 		asked:    newTree(byAsked),
 		lapses:   newTree(byLapsing),
@@ -79,7 +83,8 @@ func (p *Pool) Clone() *Pool {
 		license:  p.license,
 		horizon:  p.horizon,
 		records:  p.records.Copy(),
-		due:      p.due.Copy(),
+		deaths:   p.deaths.Copy(),
+		ends:     p.ends.Copy(),
 		requests: p.requests.Copy(),
 		asked:    p.asked.Copy(),
 		lapses:   p.lapses.Copy(),
@@ -172,6 +177,7 @@ type status uint8
 
 const (
 	isOut    status = iota // with the recipient
+	isDead                 // the license has died, but a clock there may be behind
 	isEnding               // given back, but a program there may still run on a grant
 	isHome                 // back; remembered for its request key
 )

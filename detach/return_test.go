@@ -2,7 +2,10 @@ package detach
 
 import (
 	"math"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -16,7 +19,10 @@ func TestReturnFreesTheSeatWhenItMay(t *testing.T) {
 	}{
 		{name: "no grant lives"},
 		{name: "the last grant has ended", until: -5},
-		{name: "the last grant ends now", until: -0},
+		{name: "no grant lives, and clocks differ", skew: 60},
+		{name: "the last grant ends soon", until: 1},
+		{name: "the last grant has ended, and clocks differ", until: -5, skew: 60},
+		{name: "the last grant ended long ago, and clocks differ", until: -90, skew: 60},
 		{name: "a grant lives", until: 30},
 		{name: "a grant lives to the death", until: 900},
 		{name: "a grant lives to the death, and clocks differ", until: 900, skew: 60},
@@ -37,8 +43,8 @@ func TestReturnFreesTheSeatWhenItMay(t *testing.T) {
 			if w.pool.License(terms.License) != nil || w.pool.Detached(Filter{}).Len() != 0 {
 				t.Error("a license that was given back is still listed")
 			}
-			if until > w.now {
-				w.now = until - 1
+			if free := until + c.skew; until > 0 && free > w.now {
+				w.now = free - 1
 				if got := w.free(1); got != 4 {
 					t.Fatalf("%d seats free while a grant lives, want 4", got)
 				}
@@ -186,9 +192,13 @@ func TestSeatsComeHomeByThemselves(t *testing.T) {
 		w.pool = NewPool(w.trust(skew))
 		w.update(w.license(1, feature(1, 5)))
 		w.mustDetach(request(1, 1000, 1))
-		w.now = start + 1000 + skew - 1
-		if got := w.free(1); got != 4 {
-			t.Errorf("skew %d: %d seats free a second before, want 4", skew, got)
+		w.now = start + 1000 - 1
+		if got := w.free(1); got != 4 || w.pool.Detached(Filter{}).Len() != 1 {
+			t.Errorf("skew %d: %d seats free a second before the death, want 4", skew, got)
+		}
+		w.now += skew
+		if got := w.free(1); got != 4 || w.pool.Check() != nil {
+			t.Errorf("skew %d: %d seats free a second before, want 4; %v", skew, got, w.pool.Check())
 		}
 		w.now++
 		if got := w.free(1); got != 5 || w.pool.Detached(Filter{}).Len() != 0 {
@@ -199,6 +209,89 @@ func TestSeatsComeHomeByThemselves(t *testing.T) {
 		}
 		if w.pool.Horizon() != start+1000 {
 			t.Errorf("skew %d: the horizon fell to %d", skew, w.pool.Horizon())
+		}
+	}
+}
+
+// TestAfterTheDeathTheSeatMayStayOut: a license that is dead is not served or
+// listed and stands in nobody's way, but where clocks may differ its seat is not
+// free yet.
+func TestAfterTheDeathTheSeatMayStayOut(t *testing.T) {
+	w := newWorld(t)
+	w.pool = NewPool(w.trust(600))
+	w.update(w.license(1, feature(1, 2)))
+	asked := request(1, 1000, 1)
+	asked.Request = document.RequestKey{Key: document.Hash{1}, Request: document.Hash{2}}
+	terms := w.mustDetach(asked)
+	back := w.giveBack(1, terms.License, 0)
+	w.now = terms.Death
+	if got := w.free(1); got != 1 {
+		t.Errorf("%d seats free, want 1", got)
+	}
+	if w.pool.License(terms.License) != nil || w.pool.LicenseShort(document.ShortID(terms.License)) != nil ||
+		w.pool.Out(pc(1).ID, ref(1)) != nil || w.pool.Detached(Filter{}).Len() != 0 {
+		t.Error("a dead license counts as out")
+	}
+	late := wantCode(t, w.install(back), code.DetachedLicenseExpired)
+	if home := clock(terms.Death + 600); !strings.Contains(late.Message, "come home by themselves, at "+home) {
+		t.Errorf("%q does not say that the seat is home at %s", late, home)
+	}
+	_, err := w.detach(asked, Policy{})
+	wantCode(t, err, code.DetachedLicenseExpired)
+	w.mustDetach(request(1, 1000, 1)) // the same feature to the same computer
+	_, err = w.detach(request(2, 1000, 1), Policy{})
+	wantCode(t, err, code.FeatureResourceExhaust)
+	if err := w.pool.Check(); err != nil {
+		t.Error(err)
+	}
+	w.now += 600
+	if got := w.free(1); got != 1 {
+		t.Errorf("%d seats free, want the dead license's", got)
+	}
+	if late := wantCode(t, w.install(back), code.DetachedLicenseExpired); !strings.Contains(late.Message, "came home") {
+		t.Errorf("%q does not say that the seat came home", late)
+	}
+	asked.Recipient = pc(3)
+	w.mustDetach(asked) // its request key is forgotten
+}
+
+// TestTheAllowanceForClocksMayChange: what was entered under one holds under
+// any other, and the pool goes on from there.
+func TestTheAllowanceForClocksMayChange(t *testing.T) {
+	for _, skew := range [][2]int64{{0, 600}, {600, 0}, {600, 30}} {
+		w := newWorld(t)
+		w.pool = NewPool(w.trust(skew[0]))
+		w.update(w.license(1, feature(1, 2)))
+		w.mustDetach(request(1, 1000, 1))
+		given := w.mustDetach(request(2, 2000, 1))
+		w.now += 1000
+		if err := w.install(w.giveBack(2, given.License, w.now-10)); err != nil {
+			t.Fatal(err)
+		}
+		w.now += 1 + skew[0]
+		w.mustDetach(request(3, 1000, 1)) // of a seat that is home only by the first allowance
+		w.mustDetach(request(4, 1000, 1))
+
+		again := NewPool(w.trust(skew[1]))
+		for _, e := range w.log {
+			if err := again.Judge(e.at, e.entry); err != nil {
+				t.Fatalf("%v: %v", skew, err)
+			}
+			if err := again.Apply(e.at, e.entry); err != nil {
+				t.Fatalf("%v: %v", skew, err)
+			}
+		}
+		if diff := cmp.Diff(w.pool.Features(Filter{}), again.Features(Filter{})); diff != "" {
+			t.Errorf("%v: %s", skew, diff)
+		}
+		w.pool = again
+		w.now += 1000 + skew[1] - 1
+		if got := w.free(1); got != 0 || again.Check() != nil {
+			t.Errorf("%v: %d seats free a second before, want 0; %v", skew, got, again.Check())
+		}
+		w.now++
+		if got := w.free(1); got != 2 {
+			t.Errorf("%v: %d seats free, want 2", skew, got)
 		}
 	}
 }

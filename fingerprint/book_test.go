@@ -137,6 +137,7 @@ func TestAddReadsTheFingerprint(t *testing.T) {
 func TestAddRefuses(t *testing.T) {
 	b := bookOf(t)
 	wrong, negative, long, broken := uint64(9), int64(-1), strings.Repeat("x", 256), "\xff"
+	control, never := "a\x1b[2Jb", int64(document.MaxTime+1)
 	with := func(change func(*fingerprint.Fields)) fingerprint.Fields {
 		f := given(print(t, 7, 0, "PC", now))
 		change(&f)
@@ -169,6 +170,8 @@ func TestAddRefuses(t *testing.T) {
 		{"an id that contradicts", with(func(f *fingerprint.Fields) { f.ID = &wrong }), code.InvalidParameter, "lmsId"},
 		{"a long host name", with(func(f *fingerprint.Fields) { f.HostName = &long }), code.InvalidParameter, "hostName"},
 		{"a host name that is no text", with(func(f *fingerprint.Fields) { f.HostName = &broken }), code.InvalidParameter, "hostName"},
+		{"a host name that clears the screen", with(func(f *fingerprint.Fields) { f.HostName = &control }), code.InvalidParameter, "hostName"},
+		{"a time after 9999", with(func(f *fingerprint.Fields) { f.Issued = &never }), code.InvalidParameter, "issueTime"},
 		{"a time before 1970", with(func(f *fingerprint.Fields) { f.Issued = &negative }), code.InvalidParameter, "issueTime"},
 		{"the local computer", given(print(t, self, 0, "Here", now)), code.OperationIsNotAllowed, "lmsId"},
 		{"a known one with other keys", given(print(t, 1, 1, "B2291-PC", now+9)), code.OperationIsNotAllowed, "lmsId"},
@@ -209,7 +212,7 @@ func TestAddingAgain(t *testing.T) {
 func TestEdit(t *testing.T) {
 	b := bookOf(t)
 	id := func(n uint64) *uint64 { return &n }
-	host, empty, issued := "edited", "", now+77
+	host, empty, issued, control := "edited", "", now+77, "a\x1b[2Jb"
 	newer := fingerprint.Buffer(print(t, 1, 0, "other name", now+5))
 	for _, tt := range []struct {
 		name  string
@@ -249,6 +252,7 @@ func TestEdit(t *testing.T) {
 		{"the local computer", fingerprint.Fields{ID: id(self), HostName: &host}, code.OperationIsNotAllowed, "lmsId"},
 		{"a fingerprint of another id", fingerprint.Fields{ID: id(2), Fingerprint: newer}, code.InvalidParameter, "fingerprint"},
 		{"a fingerprint of other keys", fingerprint.Fields{ID: id(1), Fingerprint: fingerprint.Buffer(print(t, 1, 1, "x", now))}, code.OperationIsNotAllowed, "lmsId"},
+		{"a host name that clears the screen", fingerprint.Fields{ID: id(1), HostName: &control}, code.InvalidParameter, "hostName"},
 		{"no fingerprint at all", fingerprint.Fields{ID: id(1), Fingerprint: []byte("nonsense")}, code.InvalidParameter, "fingerprint"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

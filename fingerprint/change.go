@@ -3,7 +3,6 @@ package fingerprint
 import (
 	"bytes"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -233,12 +232,14 @@ func (c *Change) override(given Fields) error {
 	return c.check()
 }
 
+// check refuses what no document could carry: a license made for the computer
+// has its name.
 func (c *Change) check() error {
-	switch {
-	case len(c.HostName) > document.MaxText || !utf8.ValidString(c.HostName):
-		return invalid(fieldHostName, "a host name of %d bytes, at most %d of UTF-8 are allowed", len(c.HostName), document.MaxText)
-	case c.Issued < 0:
-		return invalid(fieldIssueTime, "issueTime %d is before 1970", c.Issued)
+	if err := document.CheckText(c.HostName); err != nil {
+		return invalid(fieldHostName, "hostName %v", err)
+	}
+	if c.Issued < 0 || c.Issued > document.MaxTime {
+		return invalid(fieldIssueTime, "issueTime %d is not between 1970 and 9999", c.Issued)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 	for _, in := range state.Granting(vendor, product, feature) {
 		end, err := m.mayRun(in, product, feature, now)
 		if err == nil {
-			err = m.grants.give(ctx, m.local, in, end, now)
+			err = m.grants.give(ctx, m.local, in, end, m.grantSeconds(), now)
 		}
 		if err != nil {
 			why = err
@@ -122,15 +122,15 @@ func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64) {
 	g.bootSeq = local.Position().Seq
 	var known bool
 	if g.boot, known = state.ClosedGrants(); !known {
-		g.boot = now.Unix + length
+		g.boot = now.Unix + max(length, state.GrantLength())
 	}
 }
 
 // give records a grant, unless its license is being given back. It first
 // records the time in the ledger when that is due, and before the first grant
 // after a clean close, so that a crash is not taken for one.
-func (g *grants) give(ctx context.Context, local *ledger.Ledger[*detach.Local], in *detach.Installed, end int64, now ledger.Moment) error {
-	if err := mark(ctx, local, now); err != nil {
+func (g *grants) give(ctx context.Context, local *ledger.Ledger[*detach.Local], in *detach.Installed, end, length int64, now ledger.Moment) error {
+	if err := mark(ctx, local, length, now); err != nil {
 		return err
 	}
 	id := in.License.Terms.License
@@ -168,11 +168,11 @@ func (g *grants) settle(ctx context.Context, local *ledger.Ledger[*detach.Local]
 	return nil
 }
 
-// mark records the time when the last record is too old.
-func mark(ctx context.Context, local *ledger.Ledger[*detach.Local], now ledger.Moment) error {
+// mark records the time when the last record is too old, or knows of shorter grants only.
+func mark(ctx context.Context, local *ledger.Ledger[*detach.Local], length int64, now ledger.Moment) error {
 	due := func(s *detach.Local, at int64) bool {
 		_, closed := s.ClosedGrants()
-		return closed || at-s.LastMark() >= markEvery
+		return closed || s.GrantLength() < length || at-s.LastMark() >= markEvery
 	}
 	if state, _ := local.Read(); !due(state, now.Unix) {
 		return nil
@@ -181,7 +181,7 @@ func mark(ctx context.Context, local *ledger.Ledger[*detach.Local], now ledger.M
 		if !due(s, now.Unix) {
 			return nil, nil
 		}
-		return s.Mark(), nil
+		return s.Mark(length), nil
 	})
 	return err
 }

@@ -1,6 +1,8 @@
 package document
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,16 +21,26 @@ const (
 	maxComponentName = 32
 )
 
+// CheckText says whether a text may stand in a document, such as a name that
+// was given by hand: at most [MaxText] bytes of UTF-8 without control
+// characters. The error is the reason alone, such as "has a control character".
+func CheckText(s string) error {
+	switch {
+	case len(s) > MaxText:
+		return fmt.Errorf("has %d bytes, at most %d are allowed", len(s), MaxText)
+	case !utf8.ValidString(s):
+		return errors.New("is not UTF-8")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("has a control character")
+	}
+	return nil
+}
+
 // checkText accepts what can be shown to people as one line. Control
 // characters would reach terminals and logs from files of strangers.
 func checkText(name, what, s string) error {
-	switch {
-	case len(s) > MaxText:
-		return content(name, "%s has %d bytes, at most %d are allowed", what, len(s), MaxText)
-	case !utf8.ValidString(s):
-		return content(name, "%s is not UTF-8", what)
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return content(name, "%s has a control character", what)
+	if err := CheckText(s); err != nil {
+		return content(name, "%s %v", what, err)
 	}
 	return nil
 }
