@@ -44,7 +44,7 @@ type Detached struct {
 //
 // Asked again under the same request key, it gives the license from before.
 func (p *Pool) Detach(r DetachRequest, policy Policy, now int64, newID func() uint64) (Detached, error) {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return Detached{}, err
 	}
 	if existing, err := p.repeated(r.Request, now); err != nil {
@@ -81,8 +81,8 @@ func (p *Pool) Detach(r DetachRequest, policy Policy, now int64, newID func() ui
 	return Detached{Entry: t.Encode(), Terms: t}, nil
 }
 
-// check holds the request against the bounds, before anything else.
-func (r *DetachRequest) check() error {
+// Check holds the request against the bounds, before anything else.
+func (r *DetachRequest) Check() error {
 	switch {
 	case r.Duration < 1 || r.Duration > maxDuration:
 		return refuse(code.InvalidParameter, "durationInSec is %d, want 1 to %d", r.Duration, maxDuration)

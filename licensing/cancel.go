@@ -28,10 +28,11 @@ type Cancelled struct {
 // the license never works here again, whether or not the return arrives. Asked
 // again, it gives the same return until the record is forgotten. It fails with
 // DetachedLicenseNotFound, DetachedLicenseExpired, or InvalidParameter where
-// the request names several licenses (Details lists them).
+// the request names several licenses (Details lists them); online with
+// ServerNotFound.
 func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
 	const op = "cancel detach"
-	done, err := m.change(op)
+	done, err := m.change(op, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +44,17 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 	if err != nil {
 		return nil, fail(op, err)
 	}
+	release, err := m.claim(ctx, request)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	defer release()
 	if !req.Offline {
 		return nil, refuse(op, ServerNotFound, "no remote manager is known here")
 	}
 	ret, err := m.cancel(ctx, req.License, request)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, fail(op, doubting(err, request, m.local))
 	}
 	return &Cancelled{LicenseID: ret.Terms().License, Return: wrapReturn(ret)}, nil
 }
@@ -64,7 +70,7 @@ func (m *Manager) cancel(ctx context.Context, name uint64, request document.Requ
 	if found.Return != nil {
 		return found.Return, nil
 	}
-	until, done := m.grants.leave(found.Installed, now.Unix)
+	until, done := m.grants.leave(found.Installed, now, m.opts.Clock.Elapsed())
 	defer func() { done(err) }()
 	ret, err = document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
 	if err != nil {
@@ -129,7 +135,7 @@ func (m *Manager) DownloadCancelled(ctx context.Context, licenseID uint64) (Buff
 // It fails with NoResultsFound.
 func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) error {
 	const op = "forget cancelled"
-	done, err := m.change(op)
+	done, err := m.change(op, opts)
 	if err != nil {
 		return err
 	}
@@ -138,8 +144,13 @@ func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *C
 	if err != nil {
 		return fail(op, err)
 	}
+	release, err := m.claim(ctx, request)
+	if err != nil {
+		return fail(op, err)
+	}
+	defer release()
 	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
 		return s.Forget(licenseID, request, now.Unix)
 	})
-	return fail(op, err)
+	return fail(op, doubting(err, request, m.local))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -26,6 +27,9 @@ const (
 	// markEvery is how often, in seconds, the time is recorded while grants
 	// are given.
 	markEvery = 10 * 60
+	// markExpired is how old, in seconds, the last record may be when a license
+	// is found to have expired.
+	markExpired = 60
 )
 
 // Check asks whether a program may use a feature on this computer, by the
@@ -35,7 +39,7 @@ const (
 // RTCError (this computer's clock), StorageCorrupted.
 func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*Grant, error) {
 	const op = "check"
-	done, err := m.change(op)
+	done, err := m.change(op, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +47,9 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 	state, now := m.local.Read()
 	var why error = state.WhyNot(vendor, product, feature)
 	for _, in := range state.Granting(vendor, product, feature) {
-		end, err := m.mayRun(in, product, feature, now)
+		at, length, err := m.mayRun(in, product, feature, now)
 		if err == nil {
-			err = m.grants.give(ctx, m.local, in, end, m.grantSeconds(), now)
+			err = m.give(ctx, in, at+length, now)
 		}
 		if err != nil {
 			why = err
@@ -55,25 +59,52 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 		return &Grant{
 			LicenseID: t.License,
 			Seats:     int(t.Seats),
-			Ends:      time.Unix(now.Wall+end-now.Unix, 0),
+			Ends:      time.Unix(now.Wall+length, 0),
 			Death:     time.Unix(t.Death, 0),
 		}, nil
+	}
+	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired {
+		// What was seen to have ended must not come back with the wall clock.
+		if _, err := m.local.Do(ctx, m.mark); err != nil {
+			why = err
+		}
 	}
 	return nil, fail(op, why)
 }
 
-// mayRun gives the end of a grant, by the ledger's clock, or why there is none.
-func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledger.Moment) (end int64, err error) {
+// mark is the command that records the time, and with it what is due.
+func (m *Manager) mark(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+	return s.Mark(m.grantSeconds()), nil
+}
+
+// latest is the latest time that any clock shows, for one license: the wall's,
+// the ledger's, and the origin's, which goes on steadily from the issue time, or
+// from when the license was first looked at in this run. Grants are counted by
+// it, so that no clock that is behind makes one end too early.
+func (g *grants) latest(in *detach.Installed, now ledger.Moment, elapsed time.Duration) int64 {
+	id := in.License.Terms.License
+	at := max(now.Unix, now.Wall, in.License.Terms.Issued)
+	first, seen := g.floors[id]
+	if !seen {
+		// Not the wall's: where that is wrong now, it may be put right.
+		g.floors[id] = floor{max(now.Unix, in.License.Terms.Issued), elapsed}
+		return at
+	}
+	return max(at, first.at+int64((elapsed-first.elapsed)/time.Second))
+}
+
+// mayRun gives the latest time and the length of a grant, or why there is none.
+func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledger.Moment) (at, length int64, err error) {
 	t := in.License.Terms
-	at := max(now.Unix, now.Wall, t.Issued)
-	no := func(c Code, format string, args ...any) (int64, error) {
-		return 0, &detach.Refusal{Code: c, Message: fmt.Sprintf("license %d: ", t.License) + fmt.Sprintf(format, args...)}
+	at = m.grants.now(in, now, m.opts.Clock.Elapsed())
+	no := func(c Code, format string, args ...any) (int64, int64, error) {
+		return 0, 0, &detach.Refusal{Code: c, Message: fmt.Sprintf("license %d: ", t.License) + fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case now.Wall < t.Issued-maxBehind:
 		return no(RTCError, "this computer's clock is %v behind the license's issue time", time.Duration(t.Issued-now.Wall)*time.Second)
 	case at >= t.Death && now.Err != nil:
-		return 0, now.Err
+		return 0, 0, now.Err
 	case at >= t.Death:
 		return no(DetachedLicenseExpired, "it ended at %s", time.Unix(t.Death, 0).UTC().Format(time.RFC3339))
 	}
@@ -87,9 +118,9 @@ func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledg
 		}
 	}
 	if err := m.self.matches(in.License); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return now.Unix + min(m.grantSeconds(), t.Death-at), nil
+	return at, min(m.grantSeconds(), t.Death-at), nil
 }
 
 // grantSeconds is the length of a grant, rounded up.
@@ -112,6 +143,16 @@ type grants struct {
 	// until boot: another run of this manager may have granted it.
 	boot    int64
 	bootSeq uint64
+
+	floors map[uint64]floor // by license id
+
+	marked bool // this run has recorded a time
+}
+
+// floor is a license's latest time at a reading of the steady clock.
+type floor struct {
+	at      int64
+	elapsed time.Duration
 }
 
 func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64) {
@@ -119,21 +160,22 @@ func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64) {
 	g.ends = make(map[uint64]int64)
 	g.going = make(map[uint64]int)
 	g.doubted = make(map[uint64]bool)
+	g.floors = make(map[uint64]floor)
 	g.bootSeq = local.Position().Seq
 	var known bool
 	if g.boot, known = state.ClosedGrants(); !known {
-		g.boot = now.Unix + max(length, state.GrantLength())
+		g.boot = max(now.Unix, now.Wall) + max(length, state.GrantLength())
 	}
 }
 
 // give records a grant, unless its license is being given back. It first
 // records the time in the ledger when that is due, and before the first grant
 // after a clean close, so that a crash is not taken for one.
-func (g *grants) give(ctx context.Context, local *ledger.Ledger[*detach.Local], in *detach.Installed, end, length int64, now ledger.Moment) error {
-	if err := mark(ctx, local, length, now); err != nil {
+func (m *Manager) give(ctx context.Context, in *detach.Installed, end int64, now ledger.Moment) error {
+	if err := m.markGrants(ctx, now); err != nil {
 		return err
 	}
-	id := in.License.Terms.License
+	g, local, id := &m.grants, m.local, in.License.Terms.License
 	if err := g.settle(ctx, local, id); err != nil {
 		return err
 	}
@@ -168,33 +210,42 @@ func (g *grants) settle(ctx context.Context, local *ledger.Ledger[*detach.Local]
 	return nil
 }
 
-// mark records the time when the last record is too old, or knows of shorter grants only.
-func mark(ctx context.Context, local *ledger.Ledger[*detach.Local], length int64, now ledger.Moment) error {
-	due := func(s *detach.Local, at int64) bool {
-		_, closed := s.ClosedGrants()
-		return closed || s.GrantLength() < length || at-s.LastMark() >= markEvery
-	}
-	if state, _ := local.Read(); !due(state, now.Unix) {
+// markGrants records the time: before the first grant of a run, and when the last
+// record is too old. A run that is killed has lost less than that in time.
+func (m *Manager) markGrants(ctx context.Context, now ledger.Moment) error {
+	g := &m.grants
+	state, _ := m.local.Read()
+	g.mu.Lock()
+	due := !g.marked || now.Unix-state.LastMark() >= markEvery
+	g.mu.Unlock()
+	if !due {
 		return nil
 	}
-	_, err := local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		if !due(s, now.Unix) {
-			return nil, nil
-		}
-		return s.Mark(length), nil
-	})
-	return err
+	if _, err := m.local.Do(ctx, m.mark); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.marked = true
+	return nil
+}
+
+// now is latest, for those who do not hold the lock.
+func (g *grants) now(in *detach.Installed, now ledger.Moment, elapsed time.Duration) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.latest(in, now, elapsed)
 }
 
 // leave stops granting a license and gives the end of its last grant, 0 where
 // none lives. The caller calls done with what became of the cancel.
-func (g *grants) leave(in *detach.Installed, now int64) (until int64, done func(error)) {
+func (g *grants) leave(in *detach.Installed, now ledger.Moment, elapsed time.Duration) (until int64, done func(error)) {
 	id := in.License.Terms.License
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.going[id]++
 	until = g.until(in)
-	if until <= now {
+	if until <= g.latest(in, now, elapsed) {
 		until = 0
 	}
 	return until, func(err error) {
@@ -217,13 +268,12 @@ func (g *grants) until(in *detach.Installed) int64 {
 	return min(end, in.License.Terms.Death)
 }
 
-// last gives the end of the latest grant of all.
-func (g *grants) last() int64 {
+// last gives the end of the latest grant of all that are installed.
+func (g *grants) last(installed iter.Seq[*detach.Installed]) (end int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	end := g.boot
-	for _, e := range g.ends {
-		end = max(end, e)
+	for in := range installed {
+		end = max(end, g.until(in))
 	}
 	return end
 }
@@ -231,8 +281,8 @@ func (g *grants) last() int64 {
 // recordClose records the time and until when the last grant lives.
 func (m *Manager) recordClose(ctx context.Context) error {
 	_, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		until := m.grants.last()
-		if until <= now.Unix {
+		until := m.grants.last(s.AllInstalled())
+		if until <= max(now.Unix, now.Wall) {
 			until = 0
 		}
 		return s.Close(until), nil

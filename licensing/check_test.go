@@ -55,21 +55,25 @@ func TestUntil(t *testing.T) {
 		"closed twice, then crashed": {func(w *stage) { w.laptop.restart(); w.laptop.restart(); w.laptop.reopen() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if c.want == 0 && strings.HasPrefix(name, "closed") && !strings.Contains(name, "after") {
-				t.Skip("known: Close counts what may have been granted before the start even where nothing was installed then")
-			}
 			w := newStage(t)
 			w.lent = w.office.lend(w.laptop, 1)
 			c.play(w)
 			back := w.laptop.giveBack(w.lent.LicenseID)
-			if got := until(t, w.laptop, back); got != c.want {
-				t.Errorf("it may be in use for %v, want %v", got, c.want)
+			// After a crash the laptop's time is up to ten minutes ahead, so that
+			// nobody gains by crashing.
+			most := c.want
+			if strings.Contains(name, "crashed") {
+				most += 10 * time.Minute
+			}
+			got := until(t, w.laptop, back)
+			if got < c.want || got > most {
+				t.Errorf("it may be in use for %v, want %v to %v", got, c.want, most)
 			}
 			if _, err := w.laptop.check(1); !errors.Is(err, licensing.DetachedLicenseNotFound) {
 				t.Errorf("it was given back, and still: %v", err)
 			}
 			w.ok(w.office.Install(w.ctx, back, nil))
-			for left := c.want; left > 0; left -= s {
+			for left := got; left > 0; left -= s {
 				if w.office.free(1) != 2 {
 					t.Fatalf("the seat is free %v before the grant ends", left)
 				}
@@ -196,7 +200,6 @@ func TestWallTurnedBack(t *testing.T) {
 // What was seen to expire stays expired, also when the program is killed and the
 // wall is turned back before it starts again.
 func TestKilledAfterExpiry(t *testing.T) {
-	t.Skip("known: that a license has expired is not recorded when a check finds it out")
 	s := newStage(t)
 	s.lent = s.office.lend(s.laptop, 1)
 	s.grant()
@@ -213,7 +216,6 @@ func TestKilledAfterExpiry(t *testing.T) {
 // Who kills the manager and turns the wall back before every start uses up the
 // license all the same.
 func TestKilledAgainAndAgain(t *testing.T) {
-	t.Skip("known: what runs for less than ten minutes and is killed leaves no trace in time")
 	s := newStage(t)
 	s.lent = s.office.lend(s.laptop, 1)
 	s.turn(23 * time.Hour)
@@ -243,9 +245,9 @@ func TestRestartWithTheWallBehind(t *testing.T) {
 	s.laptop.watch.shift(-50 * time.Minute)
 	s.ok(s.laptop.boot())
 	s.grant()
-	s.turn(23 * time.Hour) // what is ahead falls back by a second in seventeen minutes
+	s.turn(22*time.Hour + 48*time.Minute) // what is ahead falls back by a second in seventeen minutes
 	s.grant()
-	s.turn(90 * time.Second)
+	s.turn(14 * time.Minute) // the crash cost up to ten
 	_, err := s.laptop.check(1)
 	s.refused(err, licensing.DetachedLicenseExpired)
 	s.checkPromises()
@@ -400,7 +402,6 @@ func TestKeyClockConfirmsAStep(t *testing.T) {
 // The vendor's signature is a time, too: a pool license that is installed now
 // was not issued later than now.
 func TestPoolLicenseRaisesTheTime(t *testing.T) {
-	t.Skip("known: the issue time of a pool license counts only when its ledger is opened")
 	s := newStage(t)
 	s.office.watch.shift(10 * 24 * time.Hour)
 	newer := s.office.pool(feature(1, 3))

@@ -380,7 +380,6 @@ func TestRequestKeyOfADetach(t *testing.T) {
 
 // A request key stands for one request, whichever ledger would hear of it.
 func TestRequestKeyAcrossLedgers(t *testing.T) {
-	t.Skip("known: each ledger knows only its own request keys")
 	once := &licensing.ChangeOptions{RequestKey: "once"}
 	w, m := library(t, 0)
 	laptop := w.laptop("LAPTOP", m)

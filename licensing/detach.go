@@ -60,10 +60,11 @@ const MaxRequestKey = 255
 // fails with InvalidParameter, NoResultsFound (recipient), DongleNotFound,
 // NoService (key pulled out), RTCError, or with one of the features' own codes
 // and Details: FeatureNotFound, FeatureExpired, CanNotDetachSomeFeatures,
-// CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden.
+// CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden; online
+// with ServerNotFound, and OperationIsNotAllowed for another computer.
 func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (*Detached, error) {
 	const op = "detach"
-	done, err := m.change(op)
+	done, err := m.change(op, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -72,32 +73,18 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if err != nil {
 		return nil, fail(op, err)
 	}
+	release, err := m.claim(ctx, request.Request)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	defer release()
 	if !req.Offline {
 		return nil, m.online(op, req.Recipient)
 	}
 	if request.Recipient, err = m.recipient(req.Recipient); err != nil {
 		return nil, fail(op, err)
 	}
-	s, err := m.slot(ctx, req.Key)
-	if err != nil {
-		return nil, fail(op, err)
-	}
-	pool, err := m.changeable(ctx, s)
-	if err != nil {
-		return nil, fail(op, err)
-	}
-	var out detach.Detached
-	receipt, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
-		if now.Err != nil {
-			return nil, now.Err
-		}
-		var err error
-		out, err = p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
-		if err != nil || out.Entry == nil {
-			return nil, err
-		}
-		return [][]byte{out.Entry}, nil
-	})
+	pool, out, receipt, err := m.detach(ctx, req.Key, request)
 	if err != nil {
 		return nil, fail(op, err)
 	}
@@ -118,6 +105,29 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	return &Detached{LicenseID: out.Terms.License, Ends: time.Unix(out.Terms.Death, 0), License: buffer}, nil
 }
 
+// detach takes the seats out of the pool of a key.
+func (m *Manager) detach(ctx context.Context, key uint64, request detach.DetachRequest) (
+	pool *ledger.Ledger[*detach.Pool], out detach.Detached, receipt *ledger.Receipt[*detach.Pool], err error) {
+	err = m.inPool(ctx, key, request.Request, func(s *slot) error {
+		if pool, err = m.changeable(ctx, s); err != nil {
+			return err
+		}
+		receipt, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+			if now.Err != nil {
+				return nil, now.Err
+			}
+			var err error
+			out, err = p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
+			if err != nil || out.Entry == nil {
+				return nil, err
+			}
+			return [][]byte{out.Entry}, nil
+		})
+		return err
+	})
+	return pool, out, receipt, err
+}
+
 // request checks what needs no pool and gives the rules' form of r.
 func (r DetachRequest) request(opts *ChangeOptions) (detach.DetachRequest, error) {
 	seconds := int64(r.Duration / time.Second)
@@ -128,7 +138,10 @@ func (r DetachRequest) request(opts *ChangeOptions) (detach.DetachRequest, error
 		return detach.DetachRequest{}, invalid("seats", "%d, want 1 to 65535", r.Seats)
 	}
 	out := detach.DetachRequest{Features: r.Features, Seats: uint32(max(1, r.Seats)), Duration: seconds}
-	var err error
+	err := out.Check()
+	if err != nil {
+		return detach.DetachRequest{}, err
+	}
 	out.Request, err = opts.request("detach", struct {
 		Offline   bool       `cbor:"1,keyasint"`
 		Recipient uint64     `cbor:"2,keyasint"`

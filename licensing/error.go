@@ -76,13 +76,12 @@ func fail(op string, err error) error {
 	switch {
 	case errors.Is(err, storage.ErrUnknown):
 		e.Code, e.Message = GetResponseFailed, "it is not known whether this happened"
+	case ofStore(err):
+		e.Code, e.Message = StorageCorrupted, err.Error()
 	case errors.As(err, &refusal):
 		e.Code, e.Message, e.Details, e.Err = refusal.Code, refusal.Message, refusal.Details, nil
 	case errors.As(err, &doc):
 		e.Code, e.Message = detach.CodeOf(err), doc.Error()
-	case errors.Is(err, ledger.ErrRolledBack), errors.Is(err, ledger.ErrForked),
-		errors.Is(err, ledger.ErrAnchorLost), errors.Is(err, ledger.ErrDamaged):
-		e.Code, e.Message = StorageCorrupted, err.Error()
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		e.Code, e.Message = RequestFailed, "given up before it was done; nothing happened"
 	case errors.Is(err, ledger.ErrClock):
@@ -96,6 +95,18 @@ func fail(op string, err error) error {
 	}
 	e.Advice = adviceFor(e.Code)
 	return e
+}
+
+// ofStore reports whether what is stored is at fault.
+func ofStore(err error) bool {
+	for _, sentinel := range []error{
+		ledger.ErrRolledBack, ledger.ErrForked, ledger.ErrAnchorLost, ledger.ErrDamaged, ledger.ErrRules, ledger.ErrNoProof,
+	} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
 }
 
 // refused is the error of a change that a ledger refuses for a reason of before.

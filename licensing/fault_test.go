@@ -366,7 +366,6 @@ func (s *stage) drain() {
 // say what became of a request in it: asked again under its request key, an
 // answer that says "nothing happened" would be a lie later.
 func TestAskAgainBeforeItIsKnown(t *testing.T) {
-	t.Skip("known: asked again before it is known, the answer does not wrap ErrUnknown")
 	ask := func(s *stage) {
 		t.Helper()
 		for range 3 {

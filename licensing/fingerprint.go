@@ -179,7 +179,8 @@ func (f FingerprintFields) fields() fingerprint.Fields {
 // AddFingerprint makes a computer known, so that seats can be detached to it.
 // Only Fingerprint must be given; the other fields are read from it. Adding a
 // known computer again replaces its entry when the fingerprint is not older and
-// of the same keys. It fails with InvalidParameter or OperationIsNotAllowed.
+// of the same keys. It fails with InvalidParameter, OperationIsNotAllowed or
+// InvalidUpdateOrAlreadyInstalled (older than the known one).
 func (m *Manager) AddFingerprint(ctx context.Context, f FingerprintFields, opts *ChangeOptions) error {
 	return m.changeComputer(ctx, "add fingerprint", f.fields(), opts, (*detach.Local).AddComputer)
 }
@@ -203,7 +204,7 @@ func (m *Manager) RemoveFingerprint(ctx context.Context, lmsID uint64, opts *Cha
 
 func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.Fields, opts *ChangeOptions,
 	decide func(*detach.Local, fingerprint.Fields, document.RequestKey, int64) ([][]byte, error)) error {
-	done, err := m.change(op)
+	done, err := m.change(op, opts)
 	if err != nil {
 		return err
 	}
@@ -217,8 +218,13 @@ func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.F
 	if err != nil {
 		return fail(op, err)
 	}
+	release, err := m.claim(ctx, request)
+	if err != nil {
+		return fail(op, err)
+	}
+	defer release()
 	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
 		return decide(s, f, request, now.Unix)
 	})
-	return fail(op, err)
+	return fail(op, doubting(err, request, m.local))
 }

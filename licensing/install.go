@@ -19,10 +19,11 @@ import (
 // InvalidParameter (not one of our files), StorageIDMismatch (its key is not
 // here), HardwareIDMismatch (for another computer), InvalidDigest (does not
 // open or verify; the message names the link of the chain that failed),
-// DetachedLicenseExpired, or InvalidUpdateOrAlreadyInstalled.
+// DetachedLicenseExpired, InvalidUpdateOrAlreadyInstalled, or NoService (its key
+// is pulled out).
 func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions) error {
 	const op = "install"
-	done, err := m.change(op)
+	done, err := m.change(op, opts)
 	if err != nil {
 		return err
 	}
@@ -31,22 +32,29 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	if err != nil {
 		return fail(op, err)
 	}
+	release, err := m.claim(ctx, request)
+	if err != nil {
+		return fail(op, err)
+	}
+	defer release()
 	envelope, err := document.Unwrap(file)
 	if err != nil {
 		return fail(op, err)
 	}
 	switch envelope.Kind {
 	case document.KindPool:
-		err = m.installPool(ctx, envelope, request)
+		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installPool(ctx, s, envelope, request) })
+		err = elsewhere(err, "pool license", envelope.Origin)
 	case document.KindLicense:
-		err = m.installLicense(ctx, envelope, request)
+		err = doubting(m.installLicense(ctx, envelope, request), request, m.local)
 	case document.KindReturn:
-		err = m.installReturn(ctx, envelope, request)
+		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installReturn(ctx, s, envelope, request) })
+		err = elsewhere(err, "return", envelope.Origin)
 	default:
 		err = invalid("license", "the file is a %v and cannot be installed; add it to the known computers", envelope.Kind)
 	}
 	var doc *document.Error
-	if errors.As(err, &doc) { // it is one of ours and for us, so its inside is at fault
+	if errors.As(err, &doc) && !ofStore(err) { // it is one of ours and for us, so its inside is at fault
 		err = &detach.Refusal{Code: InvalidDigest, Message: doc.Error()}
 	}
 	return fail(op, err)
@@ -75,11 +83,7 @@ func (m *Manager) verifyPool(pool *document.Pool) error {
 	return pool.Verify(vendor)
 }
 
-func (m *Manager) installPool(ctx context.Context, e *document.Envelope, request document.RequestKey) error {
-	s, err := m.slot(ctx, e.Origin)
-	if err != nil {
-		return elsewhere(err, "pool license", e.Origin)
-	}
+func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope, request document.RequestKey) error {
 	license, err := e.Pool()
 	if err != nil {
 		return err
@@ -88,6 +92,12 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope, request
 		return err
 	}
 	pool, err := s.served()
+	if err != nil {
+		if err := s.load(ctx, m, document.RequestKey{}); err != nil {
+			return err
+		}
+		pool, _ = s.served()
+	}
 	if pool != nil {
 		if err := pool.Refusal(); err != nil {
 			return refused(err)
@@ -100,9 +110,6 @@ func (m *Manager) installPool(ctx context.Context, e *document.Envelope, request
 			return &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf(
 				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
 		}
-	}
-	if err != nil {
-		return err
 	}
 	_, err = withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
 	if doubt, ok := errors.AsType[*device.Error](err); ok && doubt.MayHaveActed {
@@ -156,11 +163,7 @@ func (s *self) matches(l *document.License) error {
 	return fingerprint.Match(l.Head.Binding, l.Terms.Recipient.Components, s.components)
 }
 
-func (m *Manager) installReturn(ctx context.Context, e *document.Envelope, request document.RequestKey) error {
-	s, err := m.slot(ctx, e.Origin)
-	if err != nil {
-		return elsewhere(err, "return", e.Origin)
-	}
+func (m *Manager) installReturn(ctx context.Context, s *slot, e *document.Envelope, request document.RequestKey) error {
 	ret, err := e.Return()
 	if err != nil {
 		return err

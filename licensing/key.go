@@ -114,7 +114,7 @@ func products(features []document.Feature) (n int) {
 // known or was away. It fails with DongleNotFound or NoService.
 func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 	s := m.rack.find(id)
-	if s == nil || !s.present(ctx) {
+	if s == nil || !s.present(ctx, m) {
 		m.rack.scan(ctx, m)
 		s = m.rack.find(id)
 	}
@@ -125,6 +125,21 @@ func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 		return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is pulled out", id)}
 	}
 	return s, nil
+}
+
+// inPool calls f with the key of that id. An error says so where the request may
+// be in a batch of which the pool cannot tell yet what became of it.
+func (m *Manager) inPool(ctx context.Context, key uint64, request document.RequestKey, f func(*slot) error) error {
+	s, err := m.slot(ctx, key)
+	if err == nil {
+		err = f(s)
+	} else if s = m.rack.find(key); s == nil {
+		return err
+	}
+	if pool, _ := s.served(); pool != nil {
+		err = doubting(err, request, pool)
+	}
+	return err
 }
 
 // changeable gives the ledger of the key's pool, or why it changes nothing now.

@@ -20,7 +20,7 @@ import (
 // come, so that an older store is noticed. [OpenAnchor] gives one in a file.
 type Anchor = ledger.Anchor
 
-// AnchorFile is an [Anchor] in a file, bound to this machine.
+// AnchorFile is an [Anchor] in a file that is bound to this machine, or in memory.
 type AnchorFile = device.Key
 
 // OpenAnchor opens or makes the anchor file at path. It must not lie in the
@@ -56,11 +56,16 @@ type Manager struct {
 	self   self
 	sealer document.Sealer
 	grants grants
+	claims claims
 	rack   rack
 
 	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
 
 	gate gate
+
+	ended chan struct{} // closed when Close is done
+
+	opened bool // Open has come to its end
 }
 
 // ledgerRules is the version of the rules this program makes batches by.
@@ -73,7 +78,7 @@ const ledgerRules = 1
 // A store or anchor that was put back to an older state does not make Open
 // fail: the manager can be read, and refuses every change and every grant.
 func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options) (*Manager, error) {
-	m := &Manager{store: store, opts: opts.withDefaults()}
+	m := &Manager{store: store, opts: opts.withDefaults(), ended: make(chan struct{})}
 	if err := m.open(ctx, anchor); err != nil {
 		return nil, fail("open", errors.Join(err, m.Close(context.WithoutCancel(ctx))))
 	}
@@ -86,23 +91,39 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 			return fmt.Errorf("host name: %w", err)
 		}
 	}
+	clock := m.newClock()
 	m.local, err = ledger.Open(ctx, ledger.Config[*detach.Local]{
 		Name:   "manager",
 		Store:  m.store,
 		Anchor: anchor,
 		Empty:  detach.NewLocal(m.vendor),
 		Rules:  ledgerRules,
-		Clock:  m.newClock(),
+		Clock:  clock,
 	})
 	if err != nil {
 		return err
 	}
+	m.resume(clock)
 	if err := m.describe(ctx); err != nil {
 		return err
 	}
 	m.grants.start(m.local, m.grantSeconds())
 	m.rack.scan(ctx, m)
+	m.opened = true
 	return nil
+}
+
+// resume lets the clock go on after a run that ended without Close: up to
+// markEvery of it was not recorded, and must not be had again.
+func (m *Manager) resume(clock *ledger.Clock) {
+	state, _ := m.local.Read()
+	if _, closed := state.ClosedGrants(); closed {
+		return
+	}
+	for range state.AllInstalled() { // nothing is granted where nothing is installed
+		clock.Start(state.LastMark() + markEvery)
+		return
+	}
 }
 
 func (m *Manager) newClock() *ledger.Clock {
@@ -116,17 +137,21 @@ func (m *Manager) newClock() *ledger.Clock {
 func (m *Manager) Close(ctx context.Context) error {
 	idle, first := m.gate.close()
 	if !first {
-		return nil
+		select {
+		case <-m.ended:
+			return nil
+		case <-ctx.Done():
+			return fail("close", ctx.Err())
+		}
 	}
+	defer close(m.ended)
 	select {
 	case <-idle:
 	case <-ctx.Done(): // what is under way is given up below
 	}
 	var errs []error
-	if m.local != nil {
-		if m.local.Refusal() == nil {
-			errs = append(errs, m.recordClose(ctx))
-		}
+	if m.opened && m.local.Refusal() == nil {
+		errs = append(errs, m.recordClose(ctx))
 	}
 	errs = append(errs, m.rack.close(ctx))
 	if m.local != nil {
@@ -148,24 +173,30 @@ func (m *Manager) begin(op string) (done func(), err error) {
 }
 
 // change is begin for operations that change or grant something.
-func (m *Manager) change(op string) (done func(), err error) {
+func (m *Manager) change(op string, opts *ChangeOptions) (done func(), err error) {
 	done, err = m.begin(op)
 	if err != nil {
 		return nil, err
 	}
 	if err := m.refusal(); err != nil {
 		done()
-		return nil, fail(op, refused(err))
+		if opts == nil || opts.RequestKey == "" {
+			err = refused(err)
+		}
+		return nil, fail(op, err)
 	}
 	return done, nil
 }
 
 // refusal is nil, or why the manager changes and grants nothing.
 func (m *Manager) refusal() error {
+	if err := m.local.Refusal(); err != nil {
+		return err
+	}
 	if err := m.distrust.Load(); err != nil {
 		return *err
 	}
-	return m.local.Refusal()
+	return nil
 }
 
 // gate counts the operations under way. The zero gate is open.

@@ -55,6 +55,9 @@ func (w *play) detachBy(o *player, req licensing.DetachRequest, opts *licensing.
 		key = opts.RequestKey
 	}
 	before, allowed := o.expectDetach(req, to, key)
+	if key != "" && o.keyless(licensing.DongleNotFound) != nil {
+		allowed = append(allowed, licensing.InvalidParameter) // the key may be known for another request, without asking the pool's key
+	}
 	d := o.detachDoubt(req, to, key)
 	got, err := o.Detach(w.ctx(), req, opts)
 	what := fmt.Sprintf("detach %v ×%d for %v to %s, key %q", featuresOf(o, req), req.Seats, req.Duration, to.name, key)

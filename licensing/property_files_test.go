@@ -64,6 +64,7 @@ func (w *play) installAt(p *player, l *letter, opts *licensing.ChangeOptions) {
 		case l.counter <= p.pool.counter:
 			allowed = []licensing.Code{licensing.InvalidUpdateOrAlreadyInstalled}
 		default:
+			p.pool.span.hi = max(p.pool.span.hi, w.now) // the vendor's signature is a time, too
 			allowed = []licensing.Code{licensing.OK}
 		}
 	case l.returns:

@@ -25,8 +25,9 @@ import (
 type rack struct {
 	scanning lock // held while the buses are looked through
 
-	mu    sync.RWMutex
-	slots []*slot // ordered by key id; only ever added to
+	mu     sync.RWMutex
+	slots  []*slot // ordered by key id
+	closed bool
 }
 
 // slot is one key and the ledger of its pool. It is the ledger's anchor: it
@@ -39,8 +40,7 @@ type slot struct {
 	loading lock // held while the pool's ledger is opened
 
 	mu      sync.Mutex
-	bus     transport.Bus
-	at      transport.KeyID
+	at      place
 	key     *device.Key                  // nil: pulled out
 	clock   *ledger.Clock                // the pool's
 	license *document.Pool               // the newest one that the key was seen to hold
@@ -64,28 +64,43 @@ func (r *rack) find(id uint64) *slot {
 	return nil
 }
 
-// add puts a slot into its place. The old slice stays as it is for those who
-// are walking it.
-func (r *rack) add(s *slot) {
+// add puts a slot into its place, or in the place of another key with its id.
+// The old slice stays as it is for those who are walking it. It reports false
+// when the manager is closing.
+func (r *rack) add(s *slot) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(r.slots, s.info.ID, func(s *slot, id uint64) int { return cmp.Compare(s.info.ID, id) })
-	r.slots = slices.Insert(slices.Clone(r.slots), i, s)
+	i, there := slices.BinarySearchFunc(r.slots, s.info.ID, func(s *slot, id uint64) int { return cmp.Compare(s.info.ID, id) })
+	if r.slots = slices.Clone(r.slots); there {
+		r.slots[i] = s
+	} else {
+		r.slots = slices.Insert(r.slots, i, s)
+	}
+	return !r.closed
 }
 
 // close ends the ledgers of all pools and lets go of the keys.
 func (r *rack) close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	var errs []error
 	for _, s := range r.all() {
-		if pool, _ := s.served(); pool != nil {
-			errs = append(errs, pool.Close(ctx))
-		}
-		s.mu.Lock()
-		if s.key != nil {
-			errs = append(errs, s.key.Close())
-			s.key = nil
-		}
-		s.mu.Unlock()
+		errs = append(errs, s.close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *slot) close(ctx context.Context) error {
+	var errs []error
+	if pool, _ := s.served(); pool != nil {
+		errs = append(errs, pool.Close(ctx))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != nil {
+		errs = append(errs, s.key.Close())
+		s.key = nil
 	}
 	return errors.Join(errs...)
 }
@@ -98,30 +113,39 @@ func (r *rack) scan(ctx context.Context, m *Manager) {
 		return
 	}
 	defer r.scanning.release()
-	for _, bus := range m.opts.Buses {
+	for number, bus := range m.opts.Buses {
 		infos, err := bus.Keys(ctx)
 		if err != nil {
 			m.opts.Logger.Warn("a bus cannot be listed", "error", err)
 			continue
 		}
-		r.forget(bus, infos)
+		r.forget(number, infos)
 		for _, info := range infos {
-			if r.holds(bus, info.ID) {
-				continue
+			at := place{number, info.ID}
+			err := r.heal(ctx, m, at)
+			if err == errEmpty {
+				err = r.attach(ctx, m, at)
 			}
-			if err := r.attach(ctx, m, bus, info.ID); err != nil {
+			if err != nil {
 				m.opts.Logger.Warn("a key cannot be used", "key", info.ID, "error", err)
 			}
 		}
 	}
 }
 
+// place is where a key is plugged in: the number of a bus among the options', and
+// the place on it.
+type place struct {
+	bus int
+	id  transport.KeyID
+}
+
 // forget disconnects the slots whose key the bus no longer lists.
-func (r *rack) forget(bus transport.Bus, plugged []transport.KeyInfo) {
+func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 	for _, s := range r.all() {
 		s.mu.Lock()
-		here := slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == s.at })
-		if s.key != nil && s.bus == bus && !here {
+		here := slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == s.at.id })
+		if s.key != nil && s.at.bus == bus && !here {
 			s.key.Close()
 			s.key = nil
 		}
@@ -129,17 +153,29 @@ func (r *rack) forget(bus transport.Bus, plugged []transport.KeyInfo) {
 	}
 }
 
-func (r *rack) holds(bus transport.Bus, at transport.KeyID) bool {
-	return slices.ContainsFunc(r.all(), func(s *slot) bool {
+// errEmpty says that no connected key is known at a place.
+var errEmpty = errors.New("no key is connected there")
+
+// heal looks again at the key that is connected at a place, if its pool could
+// not be loaded: it may have been a bad moment.
+func (r *rack) heal(ctx context.Context, m *Manager, at place) error {
+	for _, s := range r.all() {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.key != nil && s.bus == bus && s.at == at
-	})
+		here, failed := s.key != nil && s.at == at, s.err != nil
+		s.mu.Unlock()
+		switch {
+		case here && failed:
+			return s.load(ctx, m, document.RequestKey{})
+		case here:
+			return nil
+		}
+	}
+	return errEmpty
 }
 
 // attach opens the key at a place and puts it into its slot.
-func (r *rack) attach(ctx context.Context, m *Manager, bus transport.Bus, at transport.KeyID) error {
-	key, err := device.Open(ctx, bus, at)
+func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
+	key, err := device.Open(ctx, m.opts.Buses[at.bus], at.id)
 	if err != nil {
 		return err
 	}
@@ -150,28 +186,35 @@ func (r *rack) attach(ctx context.Context, m *Manager, bus transport.Bus, at tra
 	if err != nil {
 		return errors.Join(err, key.Close())
 	}
-	s := r.find(info.ID)
-	if s != nil && !bytes.Equal(s.public, key.Public()) {
-		return errors.Join(fmt.Errorf("another key has the id %d too", info.ID), key.Close())
+	old := r.find(info.ID)
+	if old != nil && bytes.Equal(old.public, key.Public()) {
+		return old.reconnect(ctx, m, at, key)
 	}
-	if s != nil {
-		return s.reconnect(ctx, m, bus, at, key)
+	if old != nil {
+		if pool, _ := old.served(); pool != nil {
+			return errors.Join(fmt.Errorf("another key has the id %d too", info.ID), key.Close())
+		}
+		if err := old.close(ctx); err != nil { // it never served anything
+			return errors.Join(err, key.Close())
+		}
 	}
-	s = &slot{info: info, public: key.Public(), bus: bus, at: at, key: key}
+	s := &slot{info: info, public: key.Public(), at: at, key: key}
 	err = s.load(ctx, m, document.RequestKey{})
-	r.add(s)
+	if !r.add(s) {
+		return errors.Join(ErrClosed, s.close(ctx))
+	}
 	return err
 }
 
 // reconnect takes a known key back and finishes what was left undone when it
 // went away.
-func (s *slot) reconnect(ctx context.Context, m *Manager, bus transport.Bus, at transport.KeyID, key *device.Key) error {
+func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
 	s.mu.Lock()
 	if s.key != nil {
 		s.mu.Unlock()
 		return key.Close()
 	}
-	s.bus, s.at, s.key = bus, at, key
+	s.at, s.key = at, key
 	s.mu.Unlock()
 	if err := s.load(ctx, m, document.RequestKey{}); err != nil {
 		return err
@@ -200,9 +243,13 @@ func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey
 	if err != nil || pool == nil || pool.Refusal() != nil {
 		return err // a pool that refuses can be read; every change says why not
 	}
-	if err := m.witness(ctx, pool); err != nil {
-		m.distrust.CompareAndSwap(nil, &err)
-		return err
+	if m.local.Refusal() == nil { // else all is refused anyway, for a better reason
+		if err := m.witness(ctx, pool); err != nil {
+			if errors.Is(err, ErrRolledBack) || errors.Is(err, ErrForked) {
+				m.distrust.CompareAndSwap(nil, &err)
+			}
+			return err
+		}
 	}
 	return s.update(ctx, request)
 }
@@ -265,6 +312,7 @@ func (s *slot) update(ctx context.Context, request document.RequestKey) error {
 	if state, _ := pool.Read(); state.Counter() >= license.Head.Counter {
 		return nil
 	}
+	s.clock.Raise(license.Head.Issued)
 	_, err := pool.Do(ctx, func(p *detach.Pool, _ ledger.Moment) ([][]byte, error) {
 		if p.Counter() >= license.Head.Counter {
 			return nil, nil
@@ -290,25 +338,25 @@ func (s *slot) accessible() bool {
 
 // present asks the bus whether the key is still plugged in. To ask first saves
 // a change from being stored, and then not signed, because the key was pulled.
-func (s *slot) present(ctx context.Context) bool {
+func (s *slot) present(ctx context.Context, m *Manager) bool {
 	s.mu.Lock()
-	bus, at, open := s.bus, s.at, s.key != nil
+	at, open := s.at, s.key != nil
 	s.mu.Unlock()
 	if !open {
 		return false
 	}
-	plugged, err := bus.Keys(ctx)
-	return err == nil && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at })
+	plugged, err := m.opts.Buses[at.bus].Keys(ctx)
+	return err == nil && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
 }
 
 // withKey calls f with the connected key and notices when the key is gone.
 func withKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 	s.mu.Lock()
-	key := s.key
+	key, at := s.key, s.at
 	s.mu.Unlock()
 	if key == nil {
 		var none T
-		return none, &transport.Error{Op: "open", Key: s.at, Err: transport.ErrNoKey}
+		return none, &transport.Error{Op: "open", Key: at.id, Err: transport.ErrNoKey}
 	}
 	v, err := f(key)
 	if errors.Is(err, transport.ErrNoKey) || errors.Is(err, transport.ErrClosed) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
 )
 
 // Report is what Verify went through.
@@ -14,12 +16,15 @@ type Report struct {
 	Ledgers int // the manager's own and one for each pool
 	Batches uint64
 	Entries uint64
+	// Unread are the keys whose pools are stored here and were not gone
+	// through, because the key is not here or its vendor is not trusted.
+	Unread []uint64
 }
 
-// Verify goes through everything that is stored: the chains of batches, their
-// hashes and signatures, the counters, and that no seat was minted. Its error
-// names the first thing that does not add up. It reads in small pieces while
-// work goes on.
+// Verify goes through everything that is stored of this manager and of the pools
+// whose keys are here: the chains of batches, their hashes and signatures, the
+// counters, and that no seat was minted. Its error names the first thing that
+// does not add up. It reads in small pieces while work goes on.
 func (m *Manager) Verify(ctx context.Context) (Report, error) {
 	const op = "verify"
 	done, err := m.begin(op)
@@ -40,7 +45,7 @@ func (m *Manager) Verify(ctx context.Context) (Report, error) {
 	for _, s := range m.rack.all() {
 		pool, _ := s.served()
 		if pool == nil {
-			continue
+			continue // it is named below, if something of it is stored
 		}
 		err := add(pool.Verify(ctx))
 		if err == nil {
@@ -50,7 +55,49 @@ func (m *Manager) Verify(ctx context.Context) (Report, error) {
 			return report, fail(op, err)
 		}
 	}
+	stored, err := m.storedPools(ctx, "pool/")
+	if err != nil {
+		return report, fail(op, err)
+	}
+	for _, key := range stored {
+		s := m.rack.find(key)
+		if s != nil {
+			if pool, _ := s.served(); pool != nil {
+				continue
+			}
+		}
+		report.Unread = append(report.Unread, key)
+	}
 	return report, nil
+}
+
+// storedPools gives the ids of the keys that have a ledger in the store. It
+// looks for the first entry below each name, not at the entries.
+func (m *Manager) storedPools(ctx context.Context, prefix string) (keys []uint64, err error) {
+	const digits, whole = "0123456789abcdef", len("pool/00000000")
+	any := false
+	err = m.store.View(ctx, func(r storage.Reader) error {
+		for _, err := range r.Scan(prefix) {
+			any = err == nil
+			return err
+		}
+		return nil
+	})
+	if err != nil || !any {
+		return nil, err
+	}
+	if len(prefix) == whole {
+		key, err := strconv.ParseUint(prefix[len("pool/"):], 16, 32)
+		return []uint64{key}, err
+	}
+	for _, digit := range digits {
+		below, err := m.storedPools(ctx, prefix+string(digit))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, below...)
+	}
+	return keys, nil
 }
 
 // witness checks that what a pool's newest batch says of the manager's own

@@ -23,7 +23,7 @@ type Room struct {
 var Floors = []Room{
 	{Path: ".", Floor: 0},
 	{Path: "internal/arch", Floor: 0},
-	{Path: "examples/", Floor: 8},
+	{Path: "examples/", Floor: 8, Third: []string{"github.com/prometheus/client_golang"}},
 	{Path: "licensing/licensingtest", Floor: 7},
 	{Path: "licensing/", Floor: 6},
 	{Path: "licensing", Floor: 5, Third: []string{"golang.org/x/sync"}},

@@ -1,0 +1,77 @@
+package licensing
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+// claims makes one request key mean one request in all ledgers: who asks under
+// a key has it to himself until he is answered.
+type claims struct {
+	mu   sync.Mutex
+	held map[document.Hash]chan struct{} // closed when the key is free again
+}
+
+// claim takes a request's key for one change and refuses it where any ledger
+// knows it for another request. The caller calls release when he is answered.
+func (m *Manager) claim(ctx context.Context, request document.RequestKey) (release func(), err error) {
+	if request.Key == (document.Hash{}) {
+		return func() {}, nil
+	}
+	if release, err = m.claims.take(ctx, request.Key); err != nil {
+		return nil, err
+	}
+	state, now := m.local.Read()
+	_, err = state.Asked(request, now.Unix)
+	for _, s := range m.rack.all() {
+		if pool, _ := s.served(); pool != nil && err == nil {
+			state, _ := pool.Read()
+			_, err = state.Asked(request)
+		}
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+func (c *claims) take(ctx context.Context, key document.Hash) (release func(), err error) {
+	for {
+		c.mu.Lock()
+		taken, waiting := c.held[key]
+		if !waiting {
+			if c.held == nil {
+				c.held = make(map[document.Hash]chan struct{})
+			}
+			free := make(chan struct{})
+			c.held[key] = free
+			c.mu.Unlock()
+			return func() {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				delete(c.held, key)
+				close(free)
+			}, nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-taken:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// doubting makes an error say that the request may have happened after all: it
+// was asked for under a request key, and a ledger that may have taken it before
+// has not been able to tell yet.
+func doubting(err error, request document.RequestKey, ledger interface{ InDoubt() bool }) error {
+	if err == nil || request.Key == (document.Hash{}) || errors.Is(err, ErrUnknown) || !ledger.InDoubt() {
+		return err
+	}
+	return errors.Join(ErrUnknown, err)
+}
