@@ -16,7 +16,7 @@ import (
 func TestPromises(t *testing.T) {
 	rounds := 2
 	if long {
-		rounds = 50
+		rounds = 10
 	}
 	for range rounds {
 		rapid.Check(t, playPromises)
