@@ -78,12 +78,6 @@ func (s *pullable) failNth(n int, kind storagetest.Kind) {
 	s.store = s.faulty
 }
 
-func (s *pullable) sound() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.faulty == nil
-}
-
 func (s *pullable) View(ctx context.Context, fn func(storage.Reader) error) error {
 	store, err := s.now()
 	if err != nil {
@@ -138,12 +132,6 @@ func (a *failing) fail(from, count int, acts bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.from, a.upTo, a.acts = from, from+count, acts
-}
-
-func (a *failing) sound() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.upTo <= 0
 }
 
 func (a *failing) Public() ed25519.PublicKey { return a.inner.Public() }

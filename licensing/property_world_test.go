@@ -217,16 +217,6 @@ func (p *player) calm() bool { return !p.rough && len(p.doubts) == 0 }
 // plugged reports whether the key is in.
 func (p *player) plugged() bool { return p.key != nil && p.key.Plugged() }
 
-// quiet reports whether no fault waits any more.
-func (p *player) quiet() bool {
-	for _, a := range p.armed {
-		if !a.Fired() {
-			return false
-		}
-	}
-	return p.store.sound() && p.anchor.sound()
-}
-
 // wall is what the computer's wall clock shows.
 func (p *player) wall() int64 { return p.world.now + p.clock.off }
 
