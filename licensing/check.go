@@ -78,17 +78,17 @@ func (m *Manager) mark(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
 }
 
 // latest is the latest time that any clock shows, for one license: the wall's,
-// the ledger's, and the origin's, which goes on steadily from the issue time, or
-// from when the license was first looked at in this run. Grants are counted by
-// it, so that no clock that is behind makes one end too early.
+// the ledger's, and the origin's, which goes on steadily from the issue time, and
+// in a later run from the start. Grants are counted by it, so that no clock that
+// is behind makes one end too early.
 func (g *grants) latest(in *detach.Installed, now ledger.Moment, elapsed time.Duration) int64 {
 	id := in.License.Terms.License
 	at := max(now.Unix, now.Wall, in.License.Terms.Issued)
 	first, seen := g.floors[id]
 	if !seen {
 		// Not the wall's: where that is wrong now, it may be put right.
-		g.floors[id] = floor{max(now.Unix, in.License.Terms.Issued), elapsed}
-		return at
+		first = floor{max(now.Unix, in.License.Terms.Issued), elapsed}
+		g.floors[id] = first
 	}
 	return max(at, first.at+int64((elapsed-first.elapsed)/time.Second))
 }
@@ -155,12 +155,15 @@ type floor struct {
 	elapsed time.Duration
 }
 
-func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64) {
+func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64, elapsed time.Duration) {
 	state, now := local.Read()
 	g.ends = make(map[uint64]int64)
 	g.going = make(map[uint64]int)
 	g.doubted = make(map[uint64]bool)
 	g.floors = make(map[uint64]floor)
+	for in := range state.AllInstalled() {
+		g.latest(in, now, elapsed)
+	}
 	g.bootSeq = local.Position().Seq
 	var known bool
 	if g.boot, known = state.ClosedGrants(); !known {

@@ -152,10 +152,19 @@ func (m *Manager) installLicense(ctx context.Context, e *document.Envelope, requ
 	if err := m.self.matches(license); err != nil {
 		return err
 	}
-	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+	receipt, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
 		return s.Install(license, request, now.Unix)
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	_, now := m.local.Read()
+	for in := range receipt.State.AllInstalled() {
+		if in.License.Terms.License == license.Terms.License {
+			m.grants.now(in, now, m.opts.Clock.Elapsed()) // its time runs from here on
+		}
+	}
+	return nil
 }
 
 // matches checks a license's hardware binding against this computer.

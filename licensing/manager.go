@@ -107,7 +107,7 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 	if err := m.describe(ctx); err != nil {
 		return err
 	}
-	m.grants.start(m.local, m.grantSeconds())
+	m.grants.start(m.local, m.grantSeconds(), m.opts.Clock.Elapsed())
 	m.rack.scan(ctx, m)
 	m.opened = true
 	return nil
