@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/internal/document"
 )
 
@@ -68,9 +69,14 @@ func (c *claims) take(ctx context.Context, key document.Hash) (release func(), e
 
 // doubting makes an error say that the request may have happened after all: it
 // was asked for under a request key, and a ledger that may have taken it before
-// has not been able to tell yet.
+// has not been able to tell yet. What the rules refuse is certain: they decide
+// when all that was in doubt is settled.
 func doubting(err error, request document.RequestKey, ledger interface{ InDoubt() bool }) error {
-	if err == nil || request.Key == (document.Hash{}) || errors.Is(err, ErrUnknown) || !ledger.InDoubt() {
+	if err == nil || request.Key == (document.Hash{}) || errors.Is(err, ErrUnknown) {
+		return err
+	}
+	refusal, ruled := errors.AsType[*detach.Refusal](err)
+	if ruled && refusal.Code != NoService && refusal.Code != StorageCorrupted || !ledger.InDoubt() {
 		return err
 	}
 	return errors.Join(ErrUnknown, err)
