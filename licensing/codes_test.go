@@ -455,3 +455,15 @@ func TestErrorsOfABrokenKey(t *testing.T) {
 		s.end()
 	}
 }
+
+// A license that is installed here shows as a software key, and is not one to
+// detach from.
+func TestDetachAgain(t *testing.T) {
+	s := newStage(t)
+	s.lent = s.office.lend(s.laptop, 1)
+	_, err := s.laptop.Detach(s.ctx, licensing.DetachRequest{
+		Offline: true, Recipient: s.laptop.id, Key: uint64(document.ShortID(s.lent.LicenseID)), Duration: time.Hour,
+		Features: []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 1}},
+	}, nil)
+	s.refused(err, licensing.CanNotDetachSomeFeatures)
+}

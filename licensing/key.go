@@ -111,7 +111,8 @@ func products(features []document.Feature) (n int) {
 }
 
 // slot finds the key with that id, looking for it on the buses when it is not
-// known or was away. It fails with DongleNotFound or NoService.
+// known or was away. It fails with DongleNotFound, NoService, or
+// CanNotDetachSomeFeatures where it is no key but a license.
 func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 	s := m.rack.find(id)
 	if s == nil || !s.present(ctx, m) {
@@ -119,12 +120,27 @@ func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 		s = m.rack.find(id)
 	}
 	switch {
+	case s == nil && m.installedAs(id):
+		return nil, &detach.Refusal{Code: CanNotDetachSomeFeatures, Message: fmt.Sprintf(
+			"%d is a license installed here: a detached license cannot be detached again", id)}
 	case s == nil:
 		return nil, &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here", id)}
 	case !s.accessible():
 		return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is pulled out", id)}
 	}
 	return s, nil
+}
+
+// installedAs reports whether a license installed here shows as the software key
+// of that id.
+func (m *Manager) installedAs(id uint64) bool {
+	state, _ := m.local.Read()
+	for in := range state.AllInstalled() {
+		if uint64(document.ShortID(in.License.Terms.License)) == id {
+			return true
+		}
+	}
+	return false
 }
 
 // inPool calls f with the key of that id. An error says so where the request may
