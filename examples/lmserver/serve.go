@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/sojournlm/sojourn/licensing/lmhttp"
@@ -62,10 +63,20 @@ func serve(ctx context.Context, c *config, log *slog.Logger, ready io.Writer) (e
 		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*c.certificate}}
 		serving, scheme = func() error { return server.ServeTLS(ln, "", "") }, "https"
 	}
-	if _, err := fmt.Fprintf(ready, "listening on %s://%s\n", scheme, ln.Addr()); err != nil {
+	if _, err := fmt.Fprintf(ready, "listening on %s://%s\n", scheme, reachable(ln.Addr())); err != nil {
 		return fmt.Errorf("standard output: %w", err)
 	}
 	return drain(ctx, server, serving, log)
+}
+
+// reachable is the address that a client on this computer uses: a wildcard is
+// none.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
 }
 
 // drain serves until ctx ends, and then until the requests under way have their

@@ -65,6 +65,7 @@ type rows struct {
 	json  *json.Encoder
 	first bool
 	stop  bool // the client has gone, or wants no rows
+	head  bool // only the header is wanted
 }
 
 // rows begins a list. total counts its entries before paging.
@@ -73,8 +74,12 @@ func (c *call) rows(name string, total int) *rows {
 	h.Set("Content-Type", jsonType)
 	h.Set("X-Total-Count", strconv.Itoa(total))
 	out := bufio.NewWriterSize(patient{c.answer, http.NewResponseController(c.answer)}, 16<<10)
-	fmt.Fprintf(out, "{%q:[", name)
-	return &rows{out: out, json: newEncoder(out), first: true, stop: c.method == http.MethodHead}
+	r := &rows{out: out, json: newEncoder(out), first: true, stop: c.method == http.MethodHead}
+	if !r.stop {
+		fmt.Fprintf(out, "{%q:[", name)
+	}
+	r.head = r.stop // whose length would be that of no row
+	return r
 }
 
 // write writes one row. It tells whether more are wanted.
@@ -91,6 +96,9 @@ func (r *rows) write(row any) bool {
 }
 
 func (r *rows) end() {
+	if r.head {
+		return
+	}
 	r.out.WriteString("]}\n")
 	r.out.Flush()
 }
