@@ -134,6 +134,16 @@ func (l *Local) AllInstalled() iter.Seq[*Installed] {
 	}
 }
 
+// Installed is the license with that whole id from that key, nil where it is not
+// installed.
+func (l *Local) Installed(license, origin uint64) *Installed {
+	h, ok := l.byID.Get(&held{state: heldLive, license: license, origin: origin})
+	if !ok {
+		return nil
+	}
+	return h.installed
+}
+
 // IsInstalled reports whether the license with that whole id is installed.
 func (l *Local) IsInstalled(id uint64) bool { return l.named(heldLive, id) != nil }
 

@@ -23,6 +23,9 @@ func TestLocalLicenseIsInstalledCancelledAndForgotten(t *testing.T) {
 	if got := w.state.Granting(vendorCode, 16, 8); len(got) != 1 || got[0].License.Terms.License != id || got[0].At != w.now || got[0].Seq != w.seq {
 		t.Fatalf("granting: %+v", got)
 	}
+	if in := w.state.Installed(id, l.Terms.Key); in == nil || in.License.Terms.License != id || w.state.Installed(id, l.Terms.Key+1) != nil {
+		t.Fatalf("looked up by id and key: %v", in)
+	}
 	if !w.state.IsInstalled(id) || len(w.state.Granting(vendorCode, 16, 7)) != 0 {
 		t.Fatal("the wrong things are installed")
 	}

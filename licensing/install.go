@@ -159,10 +159,8 @@ func (m *Manager) installLicense(ctx context.Context, e *document.Envelope, requ
 		return err
 	}
 	_, now := m.local.Read()
-	for in := range receipt.State.AllInstalled() {
-		if in.License.Terms.License == license.Terms.License {
-			m.grants.now(in, now, m.opts.Clock.Elapsed()) // its time runs from here on
-		}
+	if in := receipt.State.Installed(license.Terms.License, license.Terms.Key); in != nil {
+		m.grants.now(in, now, m.opts.Clock.Elapsed()) // its time runs from here on
 	}
 	return nil
 }
