@@ -135,7 +135,7 @@ func (p *Pool) applyReturned(at ledger.Position, body []byte) error {
 	if err := p.unasked(b.Request); err != nil {
 		return fmt.Errorf("return of license %d: %w", b.License, err)
 	}
-	p.noteAsked(b.Request, r.Death())
+	p.noteAsked(b.Request, r.Death(), at)
 	p.forget(r)
 	p.hide(r)
 	if b.Until == 0 {
@@ -202,7 +202,7 @@ func (p *Pool) applyUpdated(at ledger.Position, body []byte) error {
 	if err := p.unasked(request); err != nil {
 		return fmt.Errorf("pool license: %w", err)
 	}
-	p.noteAsked(request, at.Time+updateKnown)
+	p.noteAsked(request, at.Time+updateKnown, at)
 	p.license = license
 	return nil
 }

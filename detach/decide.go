@@ -29,6 +29,7 @@ type DetachRequest struct {
 	Duration  int64               // seconds, 1 to 2^31−1
 	Recipient document.Recipient  // the computer the license is for
 	Request   document.RequestKey // zero where the caller gave none
+	Remote    bool                // asked by another manager: features for local use only do not exist
 }
 
 // Detached is the answer to a [DetachRequest].
@@ -52,7 +53,7 @@ func (p *Pool) Detach(r DetachRequest, policy Policy, now int64, newID func() ui
 	} else if existing != nil {
 		return Detached{Terms: existing.Terms(), Existing: existing}, nil
 	}
-	features, obstacles, err := p.choose(r.Features)
+	features, obstacles, err := p.choose(r.Features, r.Remote)
 	if err != nil {
 		return Detached{}, err
 	}
@@ -115,8 +116,9 @@ func (p *Pool) repeated(key document.RequestKey, now int64) (*Record, error) {
 }
 
 // choose gives the features that the selectors name, ordered and each once, and
-// an obstacle for each selector that names none.
-func (p *Pool) choose(selectors []Selector) ([]*document.Feature, []obstacle, error) {
+// an obstacle for each selector that names none. remote leaves out what other
+// managers do not see.
+func (p *Pool) choose(selectors []Selector, remote bool) ([]*document.Feature, []obstacle, error) {
 	var places []int
 	var missing []obstacle
 	var ambiguous []Detail
@@ -124,7 +126,7 @@ func (p *Pool) choose(selectors []Selector) ([]*document.Feature, []obstacle, er
 	var product []int // the features of product number
 	for i, s := range distinct(selectors) {
 		if i == 0 || s.ProductNumber != number {
-			number, product = s.ProductNumber, p.product(s.ProductNumber)
+			number, product = s.ProductNumber, p.product(s.ProductNumber, remote)
 			if mods := p.modifications(product); len(mods) > 1 {
 				ambiguous = append(ambiguous, mods...)
 			}
@@ -165,12 +167,17 @@ func distinct(selectors []Selector) []Selector {
 	return slices.Compact(list)
 }
 
+// RemoteBit in a feature's remote mode lets other managers see and ask for it.
+const RemoteBit = 2
+
 // product gives the places of a product's features, of all its modifications.
-func (p *Pool) product(number uint32) []int {
+func (p *Pool) product(number uint32, remote bool) []int {
 	at, _ := p.find(document.FeatureRef{ProductNumber: number})
 	var places []int
 	for ; p.license != nil && at < len(p.license.Features) && p.license.Features[at].ProductNumber == number; at++ {
-		places = append(places, at)
+		if !remote || p.license.Features[at].RemoteMode&RemoteBit != 0 {
+			places = append(places, at)
+		}
 	}
 	return places
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // Local is what a manager itself remembers: who it is, the computers it knows,
-// the licenses installed here, the records of those it gave back, and what was
-// asked of it under request keys. It is the fold of the manager's own ledger.
+// the licenses installed here, the records of those it gave back, what was asked
+// of it under request keys, and what is pending with other managers. It is the fold of the manager's own ledger.
 // Nothing in it reads a clock; the ledger tells the time, in Unix seconds.
 //
 // A license's origin and id stay known for good once it was installed: that is
@@ -44,6 +44,8 @@ type Local struct {
 	given    *tree[*held]        // the cancelled ones, by time of cancelling
 	requests *tree[localRequest] // what was asked, by request key
 	lapses   *tree[localRequest] // the same, by when it need not be known any longer
+	intents  *tree[*Intent]      // what is pending with other managers, by id
+	ends     *tree[*Intent]      // the same, by when the seats are home by themselves
 }
 
 // NewLocal is a manager before its first entry. vendor gives a vendor's public
@@ -60,6 +62,8 @@ func NewLocal(vendor func(publicCode uint32) ed25519.PublicKey) *Local {
 		given:    newTree(heldByGiven),
 		requests: newTree(byRequestKey),
 		lapses:   newTree(byLapse),
+		intents:  newTree(intentByID),
+		ends:     newTree(intentByUntil),
 	}
 }
 
@@ -77,6 +81,8 @@ func (l *Local) Clone() *Local {
 		given:    l.given.Copy(),
 		requests: l.requests.Copy(),
 		lapses:   l.lapses.Copy(),
+		intents:  l.intents.Copy(),
+		ends:     l.ends.Copy(),
 	}
 }
 
@@ -122,7 +128,8 @@ type Installed struct {
 // be written to.
 type CancelledRecord struct {
 	Return *document.Return
-	At     int64 // when it was given back, by the ledger's clock, Unix seconds
+	At     int64             // when it was given back, by the ledger's clock, Unix seconds
+	Origin ed25519.PublicKey // of the key that it came from
 }
 
 // AllInstalled gives the installed licenses by short id, then whole id.
@@ -192,6 +199,16 @@ func (l *Local) Cancelled(id uint64) (*CancelledRecord, bool) {
 		return nil, false
 	}
 	return h.cancelled, true
+}
+
+// CancelledFrom gives the record of the cancelled license with that whole id from
+// that key, nil where there is none.
+func (l *Local) CancelledFrom(license, origin uint64) *CancelledRecord {
+	h, ok := l.byID.Get(&held{state: heldCancelled, license: license, origin: origin})
+	if !ok {
+		return nil
+	}
+	return h.cancelled
 }
 
 // CancelledList is the records of cancelled licenses in the order of time, then

@@ -31,12 +31,14 @@ func (l *Local) Close(until int64) [][]byte {
 }
 
 // Due gives the one entry for everything that time has made due by now:
-// licenses that have ended, and request keys that need not be known any longer.
+// licenses that have ended, intents whose seats are home by themselves, and
+// request keys that need not be known any longer.
 // It is nil where nothing is due.
 func (l *Local) Due(now int64) [][]byte {
 	first, some := l.deaths.Min()
 	lapse, more := l.lapses.Min()
-	if (!some || first.death > now) && (!more || lapse.until > now) {
+	end, any := l.ends.Min()
+	if (!some || first.death > now) && (!more || lapse.until > now) && (!any || end.Until > now) {
 		return nil
 	}
 	return [][]byte{document.EncodeEntry(entryEnded, ended{now})}
@@ -77,6 +79,12 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 		err = l.applyMarked(at, body)
 	case entryClosed:
 		err = l.applyClosed(body)
+	case entryIntentRecorded:
+		err = l.applyIntended(at, body)
+	case entryIntentSettled:
+		err = l.applySettled(at, body)
+	case entryDeclined:
+		err = l.applyDeclined(at, body)
 	default:
 		err = fmt.Errorf("a manager's own ledger has no entries of kind %d", kind)
 	}
@@ -166,7 +174,7 @@ func (l *Local) applyCancelled(at ledger.Position, body []byte) error {
 		return fmt.Errorf("license %d is given back, but its revision %d is not installed", t.License, t.Revision)
 	}
 	h := was.as(heldCancelled)
-	h.cancelled = &CancelledRecord{r, at.Time}
+	h.cancelled = &CancelledRecord{r, at.Time, was.installed.License.Head.KeyPublic}
 	l.become(was, h)
 	l.remember(b.Request, h, at.Time)
 	return nil
@@ -184,6 +192,9 @@ func (l *Local) applyForgotten(at ledger.Position, body []byte) error {
 	h := was.as(heldForgotten)
 	l.become(was, h)
 	l.remember(b.Request, h, at.Time)
+	if i := l.ReturnOf(b.License, b.Origin); i != nil { // there is nothing left to hand over
+		l.drop(i)
+	}
 	return nil
 }
 
@@ -197,6 +208,9 @@ func (l *Local) applyEnded(at ledger.Position, body []byte) error {
 	}
 	for h, ok := l.deaths.Min(); ok && h.death <= b.Time; h, ok = l.deaths.Min() {
 		l.become(h, h.as(heldExpired))
+	}
+	for i, ok := l.ends.Min(); ok && i.Until <= b.Time; i, ok = l.ends.Min() {
+		l.drop(i)
 	}
 	for r, ok := l.lapses.Min(); ok && r.until <= b.Time; r, ok = l.lapses.Min() {
 		l.lapses.Delete(r)

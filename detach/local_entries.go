@@ -21,7 +21,11 @@ const (
 	entryMarked           = uint32(73) // the time, while grants are given
 	entryClosed           = uint32(74) // the manager ended in good order
 
-	// Kept free: 80 IntentRecorded, 81 IntentSettled, 82 LossAccepted,
+	entryIntentRecorded = uint32(80) // something is about to begin with another manager
+	entryIntentSettled  = uint32(81) // how it ended
+	entryDeclined       = uint32(90) // what it brought is not wanted any more and goes back
+
+	// Kept free: 82 LossAccepted,
 	// 83 Snapshotted, 84 TimeCorrected, 85 TimeConfirmed, 86 Adopted,
 	// 87 IdentityRenewed, 88 IdentityWrapped, 89 KeyRetired.
 )

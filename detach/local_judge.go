@@ -63,6 +63,16 @@ func (l *Local) remake(at ledger.Position, kind uint32, body []byte) ([][]byte, 
 	case entryClosed:
 		b, err := parseLocalBody[closed]("close entry", body)
 		return l.Close(b.Until), err
+	case entryIntentRecorded:
+		b, err := parseLocalBody[Intent]("intent entry", body)
+		if err != nil {
+			return nil, err
+		}
+		return l.Intend(b, at.Time)
+	case entryIntentSettled:
+		return l.judgeSettled(body)
+	case entryDeclined:
+		return l.judgeDeclined(body)
 	}
 	return nil, fmt.Errorf("a manager's own ledger has no entries of kind %d", kind)
 }
@@ -99,14 +109,19 @@ func (l *Local) remakeInstalled(at ledger.Position, body []byte) ([][]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	vendor := l.vendor(license.Terms.Vendor)
-	if vendor == nil {
-		return nil, fmt.Errorf("license %d: vendor %s is not trusted here", license.Terms.License, code.PublicCodeText(license.Terms.Vendor))
-	}
-	if err := license.Verify(vendor); err != nil {
+	if err := l.verify(license); err != nil {
 		return nil, err
 	}
 	return l.Install(license, b.Request, at.Time)
+}
+
+// verify checks a license up to its vendor.
+func (l *Local) verify(license *document.License) error {
+	vendor := l.vendor(license.Terms.Vendor)
+	if vendor == nil {
+		return fmt.Errorf("license %d: vendor %s is not trusted here", license.Terms.License, code.PublicCodeText(license.Terms.Vendor))
+	}
+	return license.Verify(vendor)
 }
 
 func (l *Local) remakeCancelled(at ledger.Position, body []byte) ([][]byte, error) {
@@ -164,6 +179,7 @@ func (l *Local) Check() error {
 		{"features", l.features.Len(), features},
 		{"cancelled licenses", l.given.Len(), given},
 		{"request keys by time", l.lapses.Len(), l.requests.Len()},
+		{"intents by time", l.ends.Len(), l.intents.Len()},
 	} {
 		if x.got != x.want {
 			return fmt.Errorf("%d %s are listed, where there are %d", x.got, x.what, x.want)

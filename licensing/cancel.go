@@ -10,8 +10,8 @@ import (
 
 // CancelRequest asks to give a detached license back.
 type CancelRequest struct {
-	// Offline true answers with a file to carry to the origin. False hands it
-	// over directly and needs a manager elsewhere that has the key.
+	// Offline true answers with a file to carry to the origin. False hands it over
+	// to the manager that has the key, here or elsewhere.
 	Offline bool
 	// License names the license installed here: by its id, its short id, or
 	// its origin's key id where only one came from there.
@@ -21,15 +21,17 @@ type CancelRequest struct {
 // Cancelled is a return just made.
 type Cancelled struct {
 	LicenseID uint64
-	Return    Buffer // for the origin's Install
+	Return    Buffer // for the origin's Install; nil online, where it has it already
 }
 
 // CancelDetach ends a license installed here and gives its return. From then on
 // the license never works here again, whether or not the return arrives. Asked
 // again, it gives the same return until the record is forgotten. It fails with
 // DetachedLicenseNotFound, DetachedLicenseExpired, or InvalidParameter where
-// the request names several licenses (Details lists them); online with
-// ServerNotFound.
+// the request names several licenses (Details lists them). Online it fails with
+// ServerNotFound when no manager that answers has the key, and nothing happened;
+// or when it fell silent: then the license is given back, the error names the
+// pending [Intent], and the return can be downloaded until it is handed over.
 func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
 	const op = "cancel detach"
 	done, err := m.change(op, opts)
@@ -50,9 +52,9 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 	}
 	defer release()
 	if !req.Offline {
-		return nil, refuse(op, ServerNotFound, "no remote manager is known here")
+		return m.cancelOnline(ctx, op, req.License, request)
 	}
-	ret, err := m.cancel(ctx, req.License, request)
+	ret, err := m.cancel(ctx, req.License, request, nil)
 	if err != nil {
 		return nil, fail(op, doubting(err, request, m.local))
 	}
@@ -60,15 +62,19 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 }
 
 // cancel ends an installed license: no grant from here on, then the return,
-// then the entry that makes it final.
-func (m *Manager) cancel(ctx context.Context, name uint64, request document.RequestKey) (ret *document.Return, err error) {
+// then the entry that makes it final, and with it what else is to be entered.
+func (m *Manager) cancel(ctx context.Context, name uint64, request document.RequestKey,
+	also func(s *detach.Local, now int64) ([][]byte, error)) (ret *document.Return, err error) {
 	state, now := m.local.Read()
 	found, err := state.Find(name, request, now.Unix)
 	if err != nil {
 		return nil, err
 	}
 	if found.Return != nil {
-		return found.Return, nil
+		if also != nil {
+			_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) { return also(s, now.Unix) })
+		}
+		return found.Return, err
 	}
 	until, done := m.grants.leave(found.Installed, now, m.opts.Clock.Elapsed())
 	defer func() { done(err) }()
@@ -81,7 +87,11 @@ func (m *Manager) cancel(ctx context.Context, name uint64, request document.Requ
 		if existing != nil {
 			ret = existing
 		}
-		return entries, err
+		if err != nil || also == nil {
+			return entries, err
+		}
+		more, err := also(s, now.Unix)
+		return append(entries, more...), err
 	})
 	return ret, err
 }

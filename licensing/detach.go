@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,12 +24,13 @@ type Selector = detach.Selector
 
 // DetachRequest asks for seats of a pool.
 type DetachRequest struct {
-	// Offline true answers with a file to carry. False installs the license
-	// on this computer and needs a manager elsewhere that has the key.
+	// Offline true answers with a file to carry. False installs the license on
+	// this computer before the answer comes.
 	Offline bool
 	// Recipient is the computer that will use the seats (lmsId).
 	Recipient uint64
-	// Key is the key whose pool the seats come from (dongleId).
+	// Key is the key whose pool the seats come from (dongleId), plugged in here or
+	// at a manager elsewhere.
 	Key uint64
 	// Duration is how long the seats stay away: whole seconds, 1 to 2^31-1.
 	Duration time.Duration
@@ -42,7 +44,7 @@ type DetachRequest struct {
 type Detached struct {
 	LicenseID uint64
 	Ends      time.Time // its death time
-	License   Buffer    // sealed to the recipient
+	License   Buffer    // sealed to the recipient; nil online, where it is installed already
 }
 
 // ChangeOptions are what any change may be given.
@@ -60,8 +62,11 @@ const MaxRequestKey = 255
 // fails with InvalidParameter, NoResultsFound (recipient), DongleNotFound,
 // NoService (key pulled out), RTCError, or with one of the features' own codes
 // and Details: FeatureNotFound, FeatureExpired, CanNotDetachSomeFeatures,
-// CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden; online
-// with ServerNotFound, and OperationIsNotAllowed for another computer.
+// CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden. Online it
+// fails with OperationIsNotAllowed for another computer. Where the key is at
+// another manager it fails with ServerNotFound when none that answers has it, or
+// when that fell silent: then the error names the pending [Intent], and Detach with
+// the same request key goes on with it.
 func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (*Detached, error) {
 	const op = "detach"
 	done, err := m.change(op, opts)
@@ -79,14 +84,46 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	}
 	defer release()
 	if !req.Offline {
-		return nil, m.online(op, req.Recipient)
+		return m.detachOnline(ctx, op, req, request)
 	}
 	if request.Recipient, err = m.recipient(req.Recipient); err != nil {
 		return nil, fail(op, err)
 	}
-	pool, out, receipt, err := m.detach(ctx, req.Key, request)
+	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
+		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
+	})
+	if errors.Is(err, DongleNotFound) && m.peers != nil {
+		return m.fetch(ctx, op, req.Key, request)
+	}
+	return out, fail(op, err)
+}
+
+// detach makes the license that decide allows in the pool of a key, or gives the
+// one from before.
+func (m *Manager) detach(ctx context.Context, key uint64, request document.RequestKey,
+	decide func(*detach.Pool, ledger.Moment) (detach.Detached, error)) (*Detached, error) {
+	var pool *ledger.Ledger[*detach.Pool]
+	var out detach.Detached
+	var receipt *ledger.Receipt[*detach.Pool]
+	err := m.inPool(ctx, key, request, func(s *slot) (err error) {
+		if pool, err = m.changeable(ctx, s); err != nil {
+			return err
+		}
+		receipt, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+			if now.Err != nil {
+				return nil, now.Err
+			}
+			var err error
+			out, err = decide(p, now)
+			if err != nil || out.Entry == nil {
+				return nil, err
+			}
+			return [][]byte{out.Entry}, nil
+		})
+		return err
+	})
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
 	record := out.Existing
 	var proof document.Proof
@@ -96,36 +133,13 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		proof, record = receipt.Proof(0), receipt.State.License(out.Terms.License)
 	}
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
 	buffer, err := m.seal(record, proof)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
 	return &Detached{LicenseID: out.Terms.License, Ends: time.Unix(out.Terms.Death, 0), License: buffer}, nil
-}
-
-// detach takes the seats out of the pool of a key.
-func (m *Manager) detach(ctx context.Context, key uint64, request detach.DetachRequest) (
-	pool *ledger.Ledger[*detach.Pool], out detach.Detached, receipt *ledger.Receipt[*detach.Pool], err error) {
-	err = m.inPool(ctx, key, request.Request, func(s *slot) error {
-		if pool, err = m.changeable(ctx, s); err != nil {
-			return err
-		}
-		receipt, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
-			if now.Err != nil {
-				return nil, now.Err
-			}
-			var err error
-			out, err = p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
-			if err != nil || out.Entry == nil {
-				return nil, err
-			}
-			return [][]byte{out.Entry}, nil
-		})
-		return err
-	})
-	return pool, out, receipt, err
 }
 
 // request checks what needs no pool and gives the rules' form of r.
@@ -169,14 +183,6 @@ func (o *ChangeOptions) request(op string, content any) (document.RequestKey, er
 
 func invalid(field, format string, args ...any) error {
 	return &detach.Refusal{Code: InvalidParameter, Message: field + ": " + fmt.Sprintf(format, args...)}
-}
-
-// online answers for the online mode, which needs a manager elsewhere.
-func (m *Manager) online(op string, recipient uint64) error {
-	if recipient != m.self.id() {
-		return refuse(op, OperationIsNotAllowed, "online, a seat can only be detached to this computer, lmsId %d", m.self.id())
-	}
-	return refuse(op, ServerNotFound, "no remote manager is known here")
 }
 
 // newLicenseID gives a random candidate for a license id.

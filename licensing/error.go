@@ -39,6 +39,7 @@ type Error struct {
 	Message string   // what happened
 	Advice  string   // what to do about it
 	Details []Detail // for a detach: each feature that stands in the way
+	Intent  uint64   // the operation with another manager that this was, 0 for none
 	Err     error    // the cause, or nil; may name files and hosts
 }
 
@@ -146,7 +147,7 @@ var advice = map[Code]string{
 	FeatureNotFound:                 "List the features of the key and name one of them.",
 	FeatureResourceExhaust:          "Ask for fewer seats, or wait until seats come home; the list of detached licenses says when.",
 	GetResponseFailed:               "Ask again with the same request key: you get the first answer if it happened.",
-	ServerNotFound:                  "No license manager elsewhere is known here. Use the offline mode and carry the file.",
+	ServerNotFound:                  "Ask again when the key's manager can be reached, or use the offline mode and carry the file.",
 	InvalidParameter:                "Correct the named field and ask again.",
 	InternalError:                   "Please report this with the program's log.",
 	IncorrectResponseData:           "Pull the key out and plug it in again; if it stays, the key or its cable is faulty.",

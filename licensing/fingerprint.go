@@ -86,6 +86,12 @@ type Computer struct {
 	IssueTime   time.Time
 	Auto        bool // found by itself; only the others can be edited or removed
 	Remote      bool // not this computer
+
+	// What is seen of its manager on the network, zero where nothing is.
+	Silent   time.Time     // since when it does not answer; zero: it does
+	Ahead    time.Duration // how far its clock is ahead of this computer's, about
+	Problem  string        // why it is silent, or does not show its keys
+	Conflict bool          // another manager claims the same lmsId with other keys: neither is believed, unless added by hand
 }
 
 // Environment is this computer and the program.
@@ -137,17 +143,25 @@ func version() string {
 // recipient gives the computer a license is to be made for.
 func (m *Manager) recipient(lmsID uint64) (document.Recipient, error) {
 	state, _ := m.local.Read()
-	known, ok := state.Book().Computer(lmsID)
-	if !ok {
-		return document.Recipient{}, &detach.Refusal{
-			Code: NoResultsFound, Message: fmt.Sprintf("lmsId %d is no known computer; add its fingerprint first", lmsID),
-		}
+	if known, ok := state.Book().Computer(lmsID); ok {
+		return known.Recipient(), nil
 	}
-	return known.Recipient(), nil
+	switch r, conflict, ok := m.foundRecipient(lmsID); {
+	case conflict:
+		return document.Recipient{}, &detach.Refusal{
+			Code: OperationIsNotAllowed, Message: fmt.Sprintf("two managers claim lmsId %d with different keys; add the right one's fingerprint", lmsID),
+		}
+	case ok:
+		return r, nil
+	}
+	return document.Recipient{}, &detach.Refusal{
+		Code: NoResultsFound, Message: fmt.Sprintf("lmsId %d is no known computer; add its fingerprint first", lmsID),
+	}
 }
 
-// Fingerprints lists the known computers, this one first, then by lmsId. The
-// search is for a part of the host name.
+// Fingerprints lists the known computers: this one, those added by hand, by lmsId,
+// and those found by themselves that were not added, by lmsId. The search is for
+// a part of the host name.
 func (m *Manager) Fingerprints(ctx context.Context, search string, page Page) (*List[Computer], error) {
 	const op = "list fingerprints"
 	done, err := m.begin(op)
@@ -155,8 +169,7 @@ func (m *Manager) Fingerprints(ctx context.Context, search string, page Page) (*
 		return nil, err
 	}
 	defer done()
-	state, _ := m.local.Read()
-	return listOf(op, page, state.Book().Computers(search), showComputer)
+	return listOf(op, page, m.computers(search), func(c Computer) Computer { return c })
 }
 
 // FingerprintFields are what is given of a known computer. Fields that are nil

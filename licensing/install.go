@@ -138,31 +138,48 @@ func (m *Manager) installLicense(ctx context.Context, e *document.Envelope, requ
 		return &detach.Refusal{Code: HardwareIDMismatch, Message: fmt.Sprintf(
 			"license: it is for the computer with lmsId %d, this one has %d", e.Recipient, m.self.id())}
 	}
-	license, err := e.License(m.self.identity.Seal)
+	license, err := m.openLicense(e)
 	if err != nil {
-		return err
-	}
-	vendor, err := m.trusted("license", license.Head.Vendor)
-	if err != nil {
-		return err
-	}
-	if err := license.Verify(vendor); err != nil {
 		return err
 	}
 	if err := m.self.matches(license); err != nil {
 		return err
 	}
+	_, err = m.enterLicense(ctx, license, func(s *detach.Local, now int64) ([][]byte, error) {
+		return s.Install(license, request, now)
+	})
+	return err
+}
+
+// openLicense opens a license that is for this computer and verifies it.
+func (m *Manager) openLicense(e *document.Envelope) (*document.License, error) {
+	license, err := e.License(m.self.identity.Seal)
+	if err != nil {
+		return nil, err
+	}
+	vendor, err := m.trusted("license", license.Head.Vendor)
+	if err != nil {
+		return nil, err
+	}
+	return license, license.Verify(vendor)
+}
+
+// enterLicense enters a license by the entries that decide gives. It gives the
+// license as it is installed, nil where it is not.
+func (m *Manager) enterLicense(ctx context.Context, license *document.License,
+	decide func(s *detach.Local, now int64) ([][]byte, error)) (*detach.Installed, error) {
 	receipt, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		return s.Install(license, request, now.Unix)
+		return decide(s, now.Unix)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, now := m.local.Read()
-	if in := receipt.State.Installed(license.Terms.License, license.Terms.Key); in != nil {
+	in := receipt.State.Installed(license.Terms.License, license.Terms.Key)
+	if in != nil {
 		m.grants.now(in, now, m.opts.Clock.Elapsed()) // its time runs from here on
 	}
-	return nil
+	return in, nil
 }
 
 // matches checks a license's hardware binding against this computer.
@@ -175,15 +192,36 @@ func (m *Manager) installReturn(ctx context.Context, s *slot, e *document.Envelo
 	if err != nil {
 		return err
 	}
+	_, _, err = m.enterReturn(ctx, s, ret, request)
+	return err
+}
+
+// enterReturn verifies a return and enters it in its pool.
+func (m *Manager) enterReturn(ctx context.Context, s *slot, ret *document.Return, request document.RequestKey) (
+	*ledger.Ledger[*detach.Pool], *ledger.Receipt[*detach.Pool], error) {
 	if err := ret.Verify(s.public); err != nil {
-		return err
+		return nil, nil, err
 	}
 	pool, err := m.changeable(ctx, s)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	_, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+	receipt, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
 		return p.Return(ret, request, now.Unix)
 	})
-	return err
+	return pool, receipt, err
+}
+
+// takeBack enters a return and gives the proof that the key has signed for it, the
+// one from before where the same request entered it before.
+func (m *Manager) takeBack(ctx context.Context, s *slot, ret *document.Return, request document.RequestKey) (document.Proof, error) {
+	pool, receipt, err := m.enterReturn(ctx, s, ret, request)
+	if err != nil {
+		return document.Proof{}, err
+	}
+	if receipt.Len() > 0 {
+		return receipt.Proof(0), nil
+	}
+	seq, index, _ := receipt.State.Entered(request)
+	return pool.Proof(ctx, seq, index)
 }

@@ -39,10 +39,13 @@ type Key struct {
 	Expired      bool
 	Inaccessible bool   // pulled out
 	Problem      string // why its pool changes nothing now, "" where it does
+	Remote       bool   // it is at another manager
+	Manager      uint64 // of a remote key: lmsId of that manager
 }
 
-// Keys looks for keys on all buses and lists them, and the licenses installed
-// here, by key id. Filter.Product and Filter.Feature do not apply.
+// Keys looks for keys on all buses and at the other managers and lists them, and
+// the licenses installed here, by key id. Filter.Product and Filter.Feature do not
+// apply.
 func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	const op = "list keys"
 	done, err := m.begin(op)
@@ -51,6 +54,7 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	}
 	defer done()
 	m.rack.scan(ctx, m)
+	m.peers.refresh(ctx, false)
 	var keys []Key
 	for _, s := range m.rack.all() {
 		keys = append(keys, s.describe())
@@ -63,13 +67,18 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 			Products: products(in.License.Features), Installed: time.Unix(in.At, 0), Expired: t.Death <= now.Unix,
 		})
 	}
+	for _, r := range m.remotes() {
+		keys = append(keys, r.key())
+	}
 	query := fold.NewQuery(filter.Search)
 	keys = slices.DeleteFunc(keys, func(k Key) bool {
 		return filter.Key != nil && *filter.Key != k.ID ||
 			!query.In(decimal(k.ID), decimal(k.Vendor), PublicCodeText(k.Vendor))
 	})
 	slices.SortStableFunc(keys, func(a, b Key) int { return cmp.Compare(a.ID, b.ID) })
-	return listOf(op, filter.Page, sliceSequence[Key](keys), func(k Key) Key { return k })
+	return withSilent(m, func() (*List[Key], error) {
+		return listOf(op, filter.Page, sliceSequence[Key](keys), func(k Key) Key { return k })
+	})
 }
 
 // describe shows the key in a slot.

@@ -33,8 +33,9 @@ type Filter struct {
 // List is a list's total and the entries that were asked for. The entries are
 // made while they are read, from the state of when the list was made.
 type List[T any] struct {
-	Total int // before paging
-	items iter.Seq[T]
+	Total  int        // before paging
+	Silent []Computer // managers elsewhere that did not answer: what they have is as it was when they last did
+	items  iter.Seq[T]
 }
 
 // All gives the entries in their order.
@@ -108,7 +109,8 @@ type Feature struct {
 	Expired         bool
 	RDPForbidden    bool
 	VMForbidden     bool
-	Inaccessible    bool // its key is pulled out
+	Inaccessible    bool // its key is pulled out, or the key's manager is silent
+	Remote          bool // its key is at another manager
 }
 
 // newFeature fills in what a vendor signed.
@@ -132,8 +134,8 @@ func newFeature(key uint64, vendor uint32, f *document.Feature, now int64) Featu
 	return out
 }
 
-// Features lists the features of all keys and of the licenses installed here,
-// by key id, product number, modification and feature number.
+// Features lists the features of all keys, those at other managers included, and
+// of the licenses installed here, by key id, product number, modification and feature number.
 func (m *Manager) Features(ctx context.Context, filter Filter) (*List[Feature], error) {
 	const op = "list features"
 	done, err := m.begin(op)
@@ -141,6 +143,7 @@ func (m *Manager) Features(ctx context.Context, filter Filter) (*List[Feature], 
 		return nil, err
 	}
 	defer done()
+	m.peers.refresh(ctx, false)
 	var all []Feature
 	for f := range m.features() {
 		if filter.matches(f) {
@@ -148,7 +151,18 @@ func (m *Manager) Features(ctx context.Context, filter Filter) (*List[Feature], 
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Feature) int { return cmp.Compare(a.Key, b.Key) })
-	return listOf(op, filter.Page, sliceSequence[Feature](all), func(f Feature) Feature { return f })
+	return withSilent(m, func() (*List[Feature], error) {
+		return listOf(op, filter.Page, sliceSequence[Feature](all), func(f Feature) Feature { return f })
+	})
+}
+
+// withSilent says with a list which managers did not answer.
+func withSilent[T any](m *Manager, list func() (*List[T], error)) (*List[T], error) {
+	l, err := list()
+	if err == nil {
+		l.Silent = m.peers.silent()
+	}
+	return l, err
 }
 
 func (f Filter) matches(x Feature) bool {
@@ -187,6 +201,13 @@ func (m *Manager) features() iter.Seq[Feature] {
 			}
 		}
 		state, now := m.local.Read()
+		for _, r := range m.remotes() {
+			for i := range r.Features {
+				if !yield(r.feature(&r.Features[i], now.Unix)) {
+					return
+				}
+			}
+		}
 		for in := range state.AllInstalled() {
 			t := in.License.Terms
 			for i := range in.License.Features {

@@ -59,6 +59,10 @@ type Manager struct {
 	claims claims
 	rack   rack
 
+	peers    *peers // nil: it keeps to itself
+	intents  *intents
+	recalled recalled
+
 	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
 
 	gate gate
@@ -109,6 +113,9 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 	}
 	m.grants.start(m.local, m.grantSeconds(), m.opts.Clock.Elapsed())
 	m.rack.scan(ctx, m)
+	m.intents = newIntents(m.opts.Clock.Elapsed())
+	m.startPeers()
+	m.intents.start(m)
 	m.opened = true
 	return nil
 }
@@ -149,6 +156,8 @@ func (m *Manager) Close(ctx context.Context) error {
 	case <-idle:
 	case <-ctx.Done(): // what is under way is given up below
 	}
+	m.peers.close()
+	m.intents.close()
 	var errs []error
 	if m.opened && m.local.Refusal() == nil {
 		errs = append(errs, m.recordClose(ctx))

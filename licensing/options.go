@@ -21,6 +21,10 @@ type Options struct {
 	// Buses are where keys are found. None: this manager only installs.
 	Buses []transport.Bus
 
+	// Peers are how other managers are found and reached. Nil: this one keeps to
+	// itself, and only the keys on its own buses can be detached from online.
+	Peers *Peers
+
 	// HostName is the computer's name in fingerprints and lists. Empty: the
 	// operating system's.
 	HostName string

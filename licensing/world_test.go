@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,7 +58,8 @@ func (w *world) end() {
 
 // machine is a computer: what the manager on it stands on, and the manager.
 type machine struct {
-	*licensing.Manager // nil while it is down
+	*licensing.Manager                                   // nil while it is down
+	live               atomic.Pointer[licensing.Manager] // the same, for the network
 	w                  *world
 	name               string
 	id                 uint64 // lmsId
@@ -173,6 +175,7 @@ func (m *machine) boot() error {
 		return err
 	}
 	m.Manager = manager
+	m.live.Store(manager)
 	if env, err := m.Environment(m.w.ctx); err == nil {
 		m.id = env.LMSID
 	}
@@ -182,6 +185,7 @@ func (m *machine) boot() error {
 // crash takes from the program all it stands on, and then its life: whatever it
 // still does, does nothing.
 func (m *machine) crash() {
+	m.live.Store(nil)
 	if m.store != nil {
 		m.store.cut()
 	}

@@ -31,6 +31,7 @@ var Floors = []Room{
 	{Path: "device", Floor: 3},
 	{Path: "fingerprint", Floor: 3, Third: []string{"github.com/tidwall/btree", "golang.org/x/sys"}},
 	{Path: "internal/ledger", Floor: 3, Third: []string{"golang.org/x/sys"}},
+	{Path: "internal/peer", Floor: 3},
 	{Path: "transport/simulator", Floor: 3, Plugin: true, UsedBy: []string{"licensing/licensingtest"}},
 	{Path: "transport/transporttest", Floor: 3, Plugin: true},
 	{Path: "storage/memory", Floor: 3, Plugin: true, UsedBy: []string{"licensing/licensingtest"}, Third: []string{"github.com/tidwall/btree"}},

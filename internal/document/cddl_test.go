@@ -78,7 +78,8 @@ func TestCDDL(t *testing.T) {
 		"entry": reflect.TypeFor[Entry](), "terms": reflect.TypeFor[Terms](),
 		"feature-ref": reflect.TypeFor[FeatureRef](), "request-key": reflect.TypeFor[RequestKey](),
 		"header": reflect.TypeFor[Header](), "witness": reflect.TypeFor[Witness](),
-		"checkpoint": reflect.TypeFor[Checkpoint](),
+		"checkpoint": reflect.TypeFor[Checkpoint](), "peer-request": reflect.TypeFor[PeerRequest](),
+		"peer-answer": reflect.TypeFor[PeerAnswer](),
 	}
 	names := map[reflect.Type]string{}
 	for name, typ := range structs {

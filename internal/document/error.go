@@ -19,6 +19,7 @@ const (
 	LinkCheckpoint  Link = "key signature"         // batch not signed by the key the vendor certified
 	LinkRecipient   Link = "recipient signature"   // return not signed by the license's recipient
 	LinkFingerprint Link = "fingerprint signature" // fingerprint not signed by the key it names
+	LinkPeer        Link = "manager signature"     // message between managers, not signed by who it names or about another request
 )
 
 // Error says which document, which link of its chain and why.

@@ -16,6 +16,8 @@ const (
 	DomainCheckpoint  Domain = "sojourn/checkpoint/1"
 	DomainReturn      Domain = "sojourn/return/1"
 	DomainFingerprint Domain = "sojourn/fingerprint/1"
+	DomainPeerRequest Domain = "sojourn/peer-request/1"
+	DomainPeerAnswer  Domain = "sojourn/peer-answer/1"
 )
 
 // message is what is signed: the domain, a zero byte and the payload.

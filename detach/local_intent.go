@@ -1,0 +1,381 @@
+package detach
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/sojournlm/sojourn/internal/code"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// maxIntents is how many intents can be pending at once.
+const maxIntents = 1000
+
+// IntentKind says what an intent is about.
+type IntentKind uint32
+
+// The kinds of intents. Their numbers stand in ledgers.
+const (
+	IntentDetach IntentKind = 1 // a license is asked for
+	IntentReturn IntentKind = 2 // a return is handed over
+)
+
+// Intent is something that a manager has begun with another one and of which it
+// does not know yet how it ended. It is recorded before anything is sent, so
+// that neither end of a line can lose a seat. It must not be written to.
+type Intent struct {
+	ID      uint64              `cbor:"1,keyasint"` // like a license's id
+	Kind    IntentKind          `cbor:"2,keyasint"`
+	Peer    uint64              `cbor:"3,keyasint"`  // lmsId of the manager it is with, the own one included
+	PeerKey []byte              `cbor:"4,keyasint"`  // its Ed25519 public key
+	Key     uint64              `cbor:"5,keyasint"`  // the key whose pool it is about
+	Own     document.Hash       `cbor:"6,keyasint"`  // its own request key, for the other manager
+	Ask     []byte              `cbor:"7,keyasint"`  // of a detach: what is asked for
+	License uint64              `cbor:"8,keyasint"`  // of a return: the license that is given back
+	Until   int64               `cbor:"9,keyasint"` // when the seats are home by themselves, Unix seconds
+	Request document.RequestKey `cbor:"10,keyasint"` // the caller's
+
+	At int64 `cbor:"-"` // when it was recorded, Unix seconds
+}
+
+// Outcome is how an intent ended.
+type Outcome uint32
+
+// The outcomes. Their numbers stand in ledgers.
+const (
+	OutcomeInstalled Outcome = 1 // the license of a detach is installed here
+	OutcomeNothing   Outcome = 2 // it was refused, or never reached the other: no seat has left
+	OutcomeReturned  Outcome = 3 // the origin's key has signed for the return
+)
+
+// settled is the body of an [entryIntentSettled].
+type settled struct {
+	ID      uint64  `cbor:"1,keyasint"`
+	Outcome Outcome `cbor:"2,keyasint"`
+	Proof   []byte  `cbor:"3,keyasint"` // document.Proof of the return's entry at its origin; else empty
+}
+
+// declined is the body of an [entryDeclined].
+type declined struct {
+	ID      uint64        `cbor:"1,keyasint"` // of the detach that is no longer wanted
+	License []byte        `cbor:"2,keyasint"` // document.License: what it had brought about
+	Return  []byte        `cbor:"3,keyasint"` // document.Return of it
+	Own     document.Hash `cbor:"4,keyasint"` // request key of the intent to hand the return over
+}
+
+// Intent is the pending intent with that id, nil where there is none.
+func (l *Local) Intent(id uint64) *Intent {
+	i, ok := l.intents.Get(&Intent{ID: id})
+	if !ok {
+		return nil
+	}
+	return i
+}
+
+// Intents gives the pending intents by id.
+func (l *Local) Intents() iter.Seq[*Intent] { return l.intents.Scan }
+
+// IntentOf is the pending intent that was recorded for a caller's request, or
+// for the return of a license; nil where there is none.
+func (l *Local) IntentOf(request document.RequestKey) *Intent {
+	if request.Key == (document.Hash{}) {
+		return nil
+	}
+	for i := range l.intents.Scan {
+		if i.Request == request {
+			return i
+		}
+	}
+	return nil
+}
+
+// ReturnOf is the pending intent that hands over the return of a license, nil
+// where there is none.
+func (l *Local) ReturnOf(license, origin uint64) *Intent {
+	for i := range l.intents.Scan {
+		if i.Kind == IntentReturn && i.License == license && i.Key == origin {
+			return i
+		}
+	}
+	return nil
+}
+
+// Given reports whether a request gave a license back before. The license's
+// record may be gone by now.
+func (l *Local) Given(request document.RequestKey, now int64) (license uint64, given bool, err error) {
+	repeated, err := l.repeated(request, now)
+	if err != nil || repeated == nil || repeated.license == 0 {
+		return 0, false, err
+	}
+	h := l.held(repeated.license, repeated.origin)
+	return repeated.license, h != nil && (h.state == heldCancelled || h.state == heldForgotten), nil
+}
+
+// Obtained gives the license that a request installed before, nil where it
+// installed none. The refusals are InvalidUpdateOrAlreadyInstalled where it was
+// given back, DetachedLicenseExpired and InvalidParameter.
+func (l *Local) Obtained(request document.RequestKey, now int64) (*Installed, error) {
+	repeated, err := l.repeated(request, now)
+	if err != nil || repeated == nil || repeated.license == 0 {
+		return nil, err
+	}
+	switch h := l.held(repeated.license, repeated.origin); {
+	case h == nil:
+		return nil, nil
+	case h.state == heldCancelled || h.state == heldForgotten:
+		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "license %d, made under this request key, was given back", h.license)
+	case h.dead(now):
+		return nil, refuse(code.DetachedLicenseExpired, "license %d, made under this request key, died at %s", h.license, clock(h.death))
+	default:
+		return h.installed, nil
+	}
+}
+
+// Intend decides on recording an intent. A return is recorded after or together
+// with the entry that gives its license back.
+func (l *Local) Intend(i Intent, now int64) ([][]byte, error) {
+	switch {
+	case l.identity == nil:
+		return nil, errNotStarted()
+	case l.intents.Len() >= maxIntents:
+		return nil, refuse(code.ServerNotFound, "%d operations with other managers are pending; nothing new is begun until one of them is settled", maxIntents)
+	}
+	if err := i.check(now); err != nil {
+		return nil, err
+	}
+	return [][]byte{document.EncodeEntry(entryIntentRecorded, i)}, nil
+}
+
+func (i *Intent) check(now int64) error {
+	empty := document.Hash{}
+	detach := i.Kind == IntentDetach && len(i.Ask) > 0 && i.License == 0
+	back := i.Kind == IntentReturn && len(i.Ask) == 0 && validLicenseID(i.License)
+	switch {
+	case !detach && !back, !validLicenseID(i.ID), !document.ValidID(i.Peer), !document.ValidID(i.Key),
+		len(i.PeerKey) != ed25519.PublicKeySize, i.Own == empty:
+		return fmt.Errorf("intent %d is of no known form", i.ID)
+	case i.Until <= now || i.Until > document.MaxTime:
+		return fmt.Errorf("intent %d is until %d, but recorded at %d", i.ID, i.Until, now)
+	}
+	return nil
+}
+
+// Settle decides on how a pending intent ended. It gives no entry where it is
+// not pending any more. proof is that of the return's entry, else nil; the caller
+// has verified it with [VerifyReturned].
+func (l *Local) Settle(id uint64, outcome Outcome, proof *document.Proof) [][]byte {
+	if l.Intent(id) == nil {
+		return nil
+	}
+	b := settled{ID: id, Outcome: outcome}
+	if proof != nil {
+		b.Proof = document.Encode(*proof)
+	}
+	return [][]byte{document.EncodeEntry(entryIntentSettled, b)}
+}
+
+// Decline decides on giving back a license that a detach has brought about and
+// nobody wants any more: it never worked here and never will, and the intent
+// becomes one to hand over its return. Where the license came here another way
+// the intent is over, and it gives the entry for that.
+func (l *Local) Decline(id uint64, license *document.License, back *document.Return, own document.Hash) ([][]byte, error) {
+	if err := l.forUs(license); err != nil {
+		return nil, err
+	}
+	i, was := l.Intent(id), l.held(license.Terms.License, license.Terms.Key)
+	switch {
+	case i == nil:
+		return nil, nil
+	case was != nil && was.state == heldLive:
+		return l.Settle(id, OutcomeInstalled, nil), nil
+	case was != nil:
+		return l.Settle(id, OutcomeNothing, nil), nil
+	}
+	return [][]byte{document.EncodeEntry(entryDeclined, declined{id, license.Bytes(), back.Bytes(), own})}, nil
+}
+
+// VerifyReturned checks that a key has signed for a return: that the return is
+// in its pool's ledger.
+func VerifyReturned(proof document.Proof, key ed25519.PublicKey, back *document.Return) error {
+	if _, err := proof.Verify("receipt of a return", key); err != nil {
+		return err
+	}
+	kind, body, err := document.ParseEntry(proof.Entry)
+	if err != nil {
+		return err
+	}
+	b, err := parseBody[returned]("return entry", body)
+	if err != nil {
+		return err
+	}
+	if kind != entryReturned || b.License != back.Terms().License || !bytes.Equal(b.Return, back.Bytes()) {
+		return fmt.Errorf("the receipt is not for the return of license %d", back.Terms().License)
+	}
+	return nil
+}
+
+func (l *Local) applyIntended(at ledger.Position, body []byte) error {
+	i, err := parseLocalBody[Intent]("intent entry", body)
+	if err != nil {
+		return err
+	}
+	if err := i.check(at.Time); err != nil {
+		return err
+	}
+	i.At = at.Time
+	var h *held
+	if i.Kind == IntentReturn {
+		if h = l.held(i.License, i.Key); h == nil || h.state != heldCancelled {
+			return fmt.Errorf("the return of license %d is to be handed over, but there is none", i.License)
+		}
+	}
+	if l.Intent(i.ID) != nil {
+		return fmt.Errorf("intent %d is recorded twice", i.ID)
+	}
+	l.intend(&i)
+	l.remember(i.Request, h, at.Time)
+	return nil
+}
+
+func (l *Local) applySettled(at ledger.Position, body []byte) error {
+	b, err := parseLocalBody[settled]("settlement entry", body)
+	if err != nil {
+		return err
+	}
+	i := l.Intent(b.ID)
+	if i == nil {
+		return fmt.Errorf("intent %d is settled, but not pending", b.ID)
+	}
+	switch {
+	case i.Kind == IntentDetach && b.Outcome == OutcomeInstalled:
+	case i.Kind == IntentDetach && b.Outcome == OutcomeNothing:
+		if r, ok := l.requests.Get(localRequest{RequestKey: i.Request}); ok && r.license == 0 { // it may be asked for anew
+			l.requests.Delete(r)
+			l.lapses.Delete(r)
+		}
+	case i.Kind == IntentReturn && b.Outcome == OutcomeReturned:
+		if was := l.held(i.License, i.Key); was != nil && was.state == heldCancelled {
+			h := was.as(heldForgotten)
+			l.become(was, h)
+			l.remember(i.Request, h, at.Time)
+		}
+	default:
+		return fmt.Errorf("intent %d of kind %d cannot end with outcome %d", i.ID, i.Kind, b.Outcome)
+	}
+	l.drop(i)
+	return nil
+}
+
+func (l *Local) applyDeclined(at ledger.Position, body []byte) error {
+	b, err := parseLocalBody[declined]("declination entry", body)
+	if err != nil {
+		return err
+	}
+	i := l.Intent(b.ID)
+	if i == nil || i.Kind != IntentDetach {
+		return fmt.Errorf("intent %d is declined, but is no pending detach", b.ID)
+	}
+	license, back, err := b.parse()
+	if err != nil {
+		return err
+	}
+	if err := l.forUs(license); err != nil {
+		return err
+	}
+	t := license.Terms
+	if l.held(t.License, t.Key) != nil {
+		return fmt.Errorf("license %d is declined, but known here", t.License)
+	}
+	h := &held{
+		license: t.License, origin: t.Key, revision: t.Revision, death: t.Death, vendor: t.Vendor, features: t.Features,
+		state: heldCancelled, cancelled: &CancelledRecord{back, at.Time, license.Head.KeyPublic},
+	}
+	l.become(nil, h)
+	l.remember(i.Request, h, at.Time)
+	l.drop(i)
+	if t.Death > at.Time {
+		l.intend(&Intent{
+			ID: i.ID, Kind: IntentReturn, Peer: i.Peer, PeerKey: i.PeerKey, Key: t.Key, Own: b.Own,
+			License: t.License, Until: t.Death, Request: i.Request, At: i.At,
+		})
+	}
+	return nil
+}
+
+func (b *declined) parse() (*document.License, *document.Return, error) {
+	license, err := document.ParseLicense(b.License)
+	if err != nil {
+		return nil, nil, err
+	}
+	back, err := document.ParseReturn(b.Return)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !bytes.Equal(document.Encode(back.Proof), document.Encode(license.Proof())) {
+		return nil, nil, errors.New("a license is declined with the return of another")
+	}
+	return license, back, nil
+}
+
+// judgeDeclined verifies the documents of such an entry.
+func (l *Local) judgeDeclined(body []byte) ([][]byte, error) {
+	b, err := parseLocalBody[declined]("declination entry", body)
+	if err != nil {
+		return nil, err
+	}
+	license, back, err := b.parse()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.verify(license); err != nil {
+		return nil, err
+	}
+	if err := back.Verify(license.Head.KeyPublic); err != nil {
+		return nil, err
+	}
+	return l.Decline(b.ID, license, back, b.Own)
+}
+
+// judgeSettled verifies the receipt of such an entry.
+func (l *Local) judgeSettled(body []byte) ([][]byte, error) {
+	b, err := parseLocalBody[settled]("settlement entry", body)
+	if err != nil {
+		return nil, err
+	}
+	i := l.Intent(b.ID)
+	if i == nil || b.Outcome != OutcomeReturned {
+		return l.Settle(b.ID, b.Outcome, nil), nil
+	}
+	var proof document.Proof
+	if err := document.Decode("receipt of a return", b.Proof, document.MaxReturn, &proof); err != nil {
+		return nil, err
+	}
+	if h := l.held(i.License, i.Key); h != nil && h.state == heldCancelled {
+		if err := VerifyReturned(proof, h.cancelled.Origin, h.cancelled.Return); err != nil {
+			return nil, err
+		}
+	}
+	return l.Settle(b.ID, b.Outcome, &proof), nil
+}
+
+// intend and drop put an intent among the pending ones and take it away.
+func (l *Local) intend(i *Intent) {
+	l.intents.Set(i)
+	l.ends.Set(i)
+}
+
+func (l *Local) drop(i *Intent) {
+	l.intents.Delete(i)
+	l.ends.Delete(i)
+}
+
+func intentByID(a, b *Intent) bool { return a.ID < b.ID }
+
+func intentByUntil(a, b *Intent) bool {
+	return cmp.Or(cmp.Compare(a.Until, b.Until), cmp.Compare(a.ID, b.ID)) < 0
+}

@@ -1,0 +1,140 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/internal/code"
+	"github.com/sojournlm/sojourn/internal/document"
+)
+
+const (
+	// NonceLife is how long a request may come after the greeting it belongs to.
+	NonceLife = 30 * time.Second
+
+	nonceSize = 16 + 8 + 16 // random, deadline, authentication
+
+	// maxSpent is how many nonces can be used up within their life.
+	maxSpent = 1 << 16
+)
+
+// Door is where others' requests come in. It is safe for concurrent use.
+type Door struct {
+	self Self
+
+	// Admit says why somebody may ask for nothing, or nil. Who he is, is proven.
+	admit func(from *document.Fingerprint) error
+	// Serve does what was asked. An error that wraps a [*Refused] is told with its
+	// details.
+	serve func(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error)
+
+	elapsed func() time.Duration // steady
+	secret  [32]byte             // nonces of an earlier run are none
+
+	mu    sync.Mutex
+	spent map[[nonceSize]byte]time.Duration // until they are stale anyway
+	swept time.Duration
+}
+
+// NewDoor makes the door of a manager.
+func NewDoor(self Self, elapsed func() time.Duration, admit func(*document.Fingerprint) error,
+	serve func(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error)) *Door {
+	d := &Door{self: self, admit: admit, serve: serve, elapsed: elapsed, spent: make(map[[nonceSize]byte]time.Duration)}
+	rand.Read(d.secret[:])
+	return d
+}
+
+// Answer gives the answer to a message. The error is about a message that is
+// none, or that its sender did not sign; everything else is answered in words.
+func (d *Door) Answer(ctx context.Context, message []byte) ([]byte, error) {
+	request, err := document.ParsePeerRequest(message)
+	if err != nil {
+		return nil, err
+	}
+	var answer document.PeerAnswer
+	if request.Greeting() {
+		answer.Body = d.nonce()
+	} else if answer.Body, err = d.request(ctx, request); err != nil {
+		answer = refusal(err)
+	}
+	answer.Time = d.self.Now()
+	signed, err := document.SignPeerAnswer(d.self.Sign, d.self.Fingerprint(), request, answer)
+	if err != nil {
+		return nil, err
+	}
+	return signed.Bytes(), nil
+}
+
+func (d *Door) request(ctx context.Context, r *document.PeerRequest) ([]byte, error) {
+	if own := d.self.Sign.Public().(ed25519.PublicKey); !bytes.Equal(r.Target, own) {
+		return nil, &Refused{Code: code.AccessDenied, Message: "the request is meant for another manager"}
+	}
+	if err := d.admit(r.From()); err != nil {
+		return nil, err
+	}
+	if err := d.spend(r.Nonce); err != nil {
+		return nil, err
+	}
+	return d.serve(ctx, r.From(), r.Verb, r.Body)
+}
+
+func refusal(err error) document.PeerAnswer {
+	if r, ok := errors.AsType[*Refused](err); ok && r.Code != 0 {
+		return document.PeerAnswer{Code: uint32(r.Code), Message: r.Message, Body: r.Details}
+	}
+	// Not known to be refused: who asked must not take it for certain.
+	return document.PeerAnswer{Code: uint32(code.GetResponseFailed), Message: "it is not known whether this happened"}
+}
+
+// nonce gives a new nonce. Nothing is kept for it: it proves itself.
+func (d *Door) nonce() []byte {
+	n := make([]byte, 24, nonceSize)
+	rand.Read(n[:16])
+	binary.BigEndian.PutUint64(n[16:], uint64(d.elapsed()+NonceLife))
+	return append(n, d.authentication(n)...)
+}
+
+func (d *Door) authentication(n []byte) []byte {
+	mac := hmac.New(sha256.New, d.secret[:])
+	mac.Write(n)
+	return mac.Sum(nil)[:16]
+}
+
+// spend uses a nonce up.
+func (d *Door) spend(nonce []byte) error {
+	stale := &Refused{Code: code.AccessDenied, Message: "the request does not belong to a greeting of a moment ago; greet again"}
+	if len(nonce) != nonceSize || !hmac.Equal(nonce[24:], d.authentication(nonce[:24])) {
+		return stale
+	}
+	now, until := d.elapsed(), time.Duration(binary.BigEndian.Uint64(nonce[16:24]))
+	if until <= now {
+		return stale
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now-d.swept >= NonceLife/2 || len(d.spent) >= maxSpent {
+		d.swept = now
+		for n, until := range d.spent {
+			if until <= now {
+				delete(d.spent, n)
+			}
+		}
+	}
+	key := [nonceSize]byte(nonce)
+	if _, used := d.spent[key]; used {
+		return stale
+	}
+	if len(d.spent) >= maxSpent {
+		return &Refused{Code: code.NoService, Message: "too many requests at once; ask again in a moment"}
+	}
+	d.spent[key] = until
+	return nil
+}

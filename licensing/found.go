@@ -1,0 +1,111 @@
+package licensing
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/fold"
+)
+
+// computers is the known computers: those in the book, then those that were found
+// and are in no book.
+type computers struct {
+	book  fingerprint.Computers
+	found []Computer
+	seen  []sight // all managers that were found
+}
+
+// computers lists the known computers whose host name contains search.
+func (m *Manager) computers(search string) computers {
+	state, _ := m.local.Read()
+	book := state.Book()
+	out := computers{book: book.Computers(search), seen: m.peers.managers()}
+	query := fold.NewQuery(search)
+	for _, s := range out.seen {
+		if c := found(book, s, out.seen); c != nil && query.In(c.HostName) {
+			out.found = append(out.found, *c)
+		}
+	}
+	return out
+}
+
+// found shows a manager that was found, nil where it is in the book already.
+func found(book *fingerprint.Book, s sight, all []sight) *Computer {
+	f := s.computer
+	known, inBook := book.Computer(f.Computer.ID)
+	if inBook && sameKeys(known.Fingerprint, f) {
+		return nil
+	}
+	c := &Computer{
+		LMSID: f.Computer.ID, HostName: f.Computer.HostName, Fingerprint: fingerprint.Buffer(f),
+		IssueTime: time.Unix(f.Issued, 0), Auto: true, Remote: true, Conflict: inBook,
+	}
+	for _, o := range all {
+		c.Conflict = c.Conflict || o.computer.Computer.ID == c.LMSID && !sameKeys(o.computer, f)
+	}
+	c.see(s)
+	return c
+}
+
+// see adds what is seen of a computer's manager.
+func (c *Computer) see(s sight) {
+	c.Silent, c.Ahead = s.silent, time.Duration(s.ahead)*time.Second
+	if s.problem != nil {
+		c.Problem = s.problem.Error()
+	}
+}
+
+// Len and At implement [sequence].
+func (c computers) Len() int { return c.book.Len() + len(c.found) }
+
+func (c computers) At(i int) Computer {
+	if i >= c.book.Len() {
+		return c.found[i-c.book.Len()]
+	}
+	known := c.book.At(i)
+	out := showComputer(known)
+	at := slices.IndexFunc(c.seen, func(s sight) bool { return sameKeys(s.computer, known.Fingerprint) })
+	if at >= 0 {
+		out.see(c.seen[at])
+	}
+	return out
+}
+
+// silent gives those that do not answer.
+func (p *peers) silent() (list []Computer) {
+	for _, s := range p.stations() {
+		switch {
+		case s.silent.IsZero():
+			continue
+		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return o.silent.IsZero() }):
+			continue // it does, elsewhere
+		}
+		c := Computer{HostName: s.address, Auto: true, Remote: true}
+		if f := s.computer; f != nil {
+			c.LMSID, c.HostName, c.Fingerprint = f.Computer.ID, f.Computer.HostName, fingerprint.Buffer(f)
+			c.IssueTime = time.Unix(f.Issued, 0)
+		}
+		c.see(s)
+		list = append(list, c)
+	}
+	return list
+}
+
+// foundRecipient gives a computer that is in no book as a license names it. ok is
+// false where none was found, or where two managers claim to be it.
+func (m *Manager) foundRecipient(lmsID uint64) (r document.Recipient, conflict, ok bool) {
+	state, _ := m.local.Read()
+	all := m.peers.managers()
+	for _, s := range all {
+		if s.computer.Computer.ID != lmsID {
+			continue
+		}
+		if c := found(state.Book(), s, all); c == nil || c.Conflict {
+			return document.Recipient{}, true, false
+		}
+		return s.computer.Computer, false, true
+	}
+	return document.Recipient{}, false, false
+}

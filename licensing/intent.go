@@ -1,0 +1,284 @@
+package licensing
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/internal/peer"
+)
+
+// Intent is an operation with another manager that is pending: it was begun, and
+// is not known yet to have ended. A return is handed over, and a detach undone,
+// as soon as the other manager answers.
+type Intent struct {
+	ID        uint64
+	Op        string // "detach" or "cancel detach"
+	Key       uint64 // whose pool it is about
+	LicenseID uint64 // of a return: the license that was given back; else 0
+	Manager   uint64 // lmsId of the manager it is with
+	Begun     time.Time
+	Until     time.Time // the seats are home by themselves then
+	Problem   string    // why it did not end yet
+}
+
+// Intents lists the pending operations with other managers, by id.
+func (m *Manager) Intents(ctx context.Context, page Page) (*List[Intent], error) {
+	const op = "list intents"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	state, _ := m.local.Read()
+	var all []Intent
+	for i := range state.Intents() {
+		shown := Intent{
+			ID: i.ID, Op: "detach", Key: i.Key, LicenseID: i.License, Manager: i.Peer,
+			Begun: time.Unix(i.At, 0), Until: time.Unix(i.Until, 0), Problem: m.intents.problem(i.ID),
+		}
+		if i.Kind == detach.IntentReturn {
+			shown.Op = "cancel detach"
+		}
+		all = append(all, shown)
+	}
+	return listOf(op, page, sliceSequence[Intent](all), func(i Intent) Intent { return i })
+}
+
+const (
+	// settleAfter is how long a detach that a caller can ask for again, under his
+	// request key, is left to him before it is undone.
+	settleAfter = 10 * time.Second
+
+	settleAgain  = time.Second     // after a failure, doubled with each one more
+	settleAtMost = 8 * time.Second // and at most
+)
+
+// intents settles what is pending. Its goroutine lives as long as the manager.
+type intents struct {
+	wake   chan struct{} // something may be due
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu    sync.Mutex
+	boot  time.Duration
+	tries map[uint64]*try // by intent
+}
+
+// try is what was tried about one intent.
+type try struct {
+	last     time.Duration // by the steady clock
+	failures int           // to settle it
+	hurry    bool          // its caller has been told how it ends
+	problem  string
+}
+
+func newIntents(boot time.Duration) *intents {
+	return &intents{wake: make(chan struct{}, 1), ended: make(chan struct{}), tries: make(map[uint64]*try), boot: boot}
+}
+
+// start begins to settle.
+func (in *intents) start(m *Manager) {
+	ctx, cancel := context.WithCancel(context.Background())
+	in.cancel = cancel
+	go func() {
+		defer close(in.ended)
+		m.settleAll(ctx)
+	}()
+}
+
+func (in *intents) close() {
+	if in != nil && in.cancel != nil {
+		in.cancel()
+		<-in.ended
+	}
+}
+
+// kick lets the settling look again.
+func (in *intents) kick() {
+	select {
+	case in.wake <- struct{}{}:
+	default: // it will
+	}
+}
+
+// at gives what was tried about an intent. in.mu is held.
+func (in *intents) at(id uint64) *try {
+	if in.tries[id] == nil {
+		in.tries[id] = &try{last: in.boot}
+	}
+	return in.tries[id]
+}
+
+// tried notes that somebody has just tried to end an intent.
+func (in *intents) tried(id uint64, now time.Duration) {
+	in.mu.Lock()
+	in.at(id).last = now
+	in.mu.Unlock()
+	in.kick()
+}
+
+// hurry lets an intent be settled at once: nobody will ask for it again.
+func (in *intents) hurry(id uint64) {
+	in.mu.Lock()
+	in.at(id).hurry = true
+	in.mu.Unlock()
+	in.kick()
+}
+
+func (in *intents) failed(id uint64, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	t := in.at(id)
+	t.failures++
+	t.problem = err.Error()
+}
+
+func (in *intents) problem(id uint64) string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if t := in.tries[id]; t != nil {
+		return t.problem
+	}
+	return ""
+}
+
+// keep forgets all intents but those.
+func (in *intents) keep(pending map[uint64]bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for id := range in.tries {
+		if !pending[id] {
+			delete(in.tries, id)
+		}
+	}
+}
+
+// wait is how long an intent is to be left alone.
+func (in *intents) wait(i *detach.Intent, now time.Duration) time.Duration {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	t := in.at(i.ID)
+	if t.failures > 0 {
+		return t.last + min(settleAgain<<min(t.failures-1, 10), settleAtMost) - now
+	}
+	if i.Kind == detach.IntentDetach && i.Request.Key != (document.Hash{}) && !t.hurry {
+		return t.last + settleAfter - now
+	}
+	return 0
+}
+
+// settleAll settles what is pending until ctx ends.
+func (m *Manager) settleAll(ctx context.Context) {
+	for {
+		next := m.settleDue(ctx)
+		var timer <-chan time.Time
+		var stop func() bool = func() bool { return true }
+		if next > 0 {
+			t := time.NewTimer(next)
+			timer, stop = t.C, t.Stop
+		}
+		select {
+		case <-timer:
+		case <-m.intents.wake:
+		case <-ctx.Done():
+			stop()
+			return
+		}
+		stop()
+	}
+}
+
+// settleDue tries once to settle everything that is due and whose manager
+// answers, and gives the time until something else is, 0 for never.
+func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
+	state, _ := m.local.Read()
+	pending := make(map[uint64]bool)
+	for i := range state.Intents() {
+		pending[i.ID] = true
+		if ctx.Err() != nil || m.refusal() != nil || !m.originBy(i.Peer, i.PeerKey).answers() {
+			continue
+		}
+		wait := m.intents.wait(i, m.opts.Clock.Elapsed())
+		if wait <= 0 {
+			err := m.settle(ctx, i)
+			if err == nil {
+				continue // also where it is left to its caller again: that kicks
+			}
+			m.intents.failed(i.ID, err)
+			m.opts.Logger.Info("an operation with another manager is still pending", "intent", i.ID, "error", err)
+			wait = m.intents.wait(i, m.opts.Clock.Elapsed())
+		}
+		if wait = max(wait, time.Millisecond); next == 0 || wait < next {
+			next = wait
+		}
+	}
+	m.intents.keep(pending)
+	return next
+}
+
+// settle ends an intent, if its manager lets it.
+func (m *Manager) settle(ctx context.Context, i *detach.Intent) error {
+	if i.Kind == detach.IntentReturn {
+		return m.handOver(ctx, i)
+	}
+	return m.undo(ctx, i)
+}
+
+// undo ends a detach that is no longer waited for: no license is made any more,
+// and one that was made goes back without ever having worked here.
+func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
+	release, err := m.claims.take(ctx, i.Own)
+	if err != nil {
+		return err
+	}
+	defer release()
+	state, now := m.local.Read()
+	if state.Intent(i.ID) != i || m.intents.wait(i, m.opts.Clock.Elapsed()) > 0 {
+		return nil // it has ended, or its caller came back
+	}
+	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
+	var ask detachAsk
+	if err := document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask); err != nil {
+		return err
+	}
+	ask.Recall = true
+	body, err := m.originBy(i.Peer, i.PeerKey).ask(ctx, verbDetach, ask, nil)
+	if r, ok := errors.AsType[*peer.Refused](err); ok && neverOut(r.Code) {
+		_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+			return s.Settle(i.ID, detach.OutcomeNothing, nil), nil
+		})
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	license, err := m.openAnswer(body, i)
+	if err != nil {
+		return err
+	}
+	back, err := document.SignReturn(state.Identity().Sign, license.Proof(), document.ReasonCancelled, now.Unix, 0)
+	if err != nil {
+		return err
+	}
+	own := newOwn()
+	receipt, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+		return s.Decline(i.ID, license, back, own)
+	})
+	if err != nil {
+		return err
+	}
+	if now := receipt.State.Intent(i.ID); now != nil {
+		return m.handOver(ctx, now)
+	}
+	return nil
+}
+
+// neverOut reports whether a recalled request has no seat out, for good.
+func neverOut(c Code) bool {
+	return c == DetachedLicenseNotFound || c == InvalidUpdateOrAlreadyInstalled || c == DetachedLicenseExpired
+}

@@ -1,0 +1,381 @@
+package licensing
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/internal/peer"
+)
+
+// detachOnline takes a seat from the manager that has the key and installs it
+// here.
+func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, request detach.DetachRequest) (*Detached, error) {
+	if r.Recipient != m.self.id() {
+		return nil, refuse(op, OperationIsNotAllowed, "online, a seat can only be detached to this computer, lmsId %d", m.self.id())
+	}
+	state, now := m.local.Read()
+	if in, err := state.Obtained(request.Request, now.Unix); err != nil {
+		return nil, fail(op, err)
+	} else if in != nil {
+		return obtained(in), nil
+	}
+	intent := state.IntentOf(request.Request)
+	again := intent != nil
+	if again && intent.Kind != detach.IntentDetach {
+		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
+	}
+	own := newOwn()
+	if again {
+		own = intent.Own
+	}
+	release, err := m.claims.take(ctx, own) // before it is recorded, so that nobody settles it meanwhile
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	defer release()
+	if !again {
+		at, err := m.originOf(ctx, r.Key)
+		if err != nil {
+			return nil, fail(op, err)
+		}
+		if intent, err = m.intendDetach(ctx, at, r.Key, request, own); err != nil {
+			return nil, fail(op, doubting(err, request.Request, m.local))
+		}
+	}
+	in, err := m.obtain(ctx, intent, again)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return obtained(in), nil
+}
+
+func obtained(in *detach.Installed) *Detached {
+	t := in.License.Terms
+	return &Detached{LicenseID: t.License, Ends: time.Unix(t.Death, 0)}
+}
+
+// newAsk is a request to the key's manager for a license.
+func newAsk(key uint64, recipient document.Recipient, r detach.DetachRequest, own document.Hash) detachAsk {
+	return detachAsk{
+		Key: key, Recipient: recipient.ID, RecipientKey: recipient.Sign,
+		Duration: r.Duration, Seats: r.Seats, Features: r.Features, Own: own,
+	}
+}
+
+// intendDetach records that a seat is about to be asked for.
+func (m *Manager) intendDetach(ctx context.Context, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
+	self, err := m.recipient(m.self.id())
+	if err != nil {
+		return nil, err
+	}
+	var intent detach.Intent
+	receipt, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		if now.Err != nil {
+			return nil, now.Err
+		}
+		intent = detach.Intent{
+			ID: newIntentID(), Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
+			// An origin's clock that is ahead ends the license earlier, and one that is
+			// behind is no later than the request's way there by its own.
+			Until:   now.Unix + r.Duration + int64(recallLife/time.Second),
+			Request: r.Request,
+		}
+		intent.Ask = document.Encode(newAsk(key, self, r, own))
+		return s.Intend(intent, now.Unix)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return receipt.State.Intent(intent.ID), nil
+}
+
+func newOwn() (own document.Hash) {
+	rand.Read(own[:])
+	return own
+}
+
+// newIntentID gives an id that no JSON client corrupts, like a license's.
+func newIntentID() uint64 {
+	for {
+		if id := newLicenseID(); id >= 1<<32 && document.ValidID(uint64(document.ShortID(id))) {
+			return id
+		}
+	}
+}
+
+// obtain asks the origin for the license of an intent and installs it. again says
+// that it may have been asked before. The caller has the claim on the intent.
+func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*detach.Installed, error) {
+	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
+	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
+		in, err := state.Obtained(i.Request, now.Unix)
+		if in == nil && err == nil {
+			err = &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}
+		}
+		return in, err
+	}
+	var ask detachAsk
+	if err := document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask); err != nil {
+		return nil, err
+	}
+	at := m.originBy(i.Peer, i.PeerKey)
+	body, err := at.ask(ctx, verbDetach, ask, m.notBehind)
+	if err != nil {
+		return nil, m.unobtained(ctx, i, at, err, again)
+	}
+	license, err := m.openAnswer(body, i)
+	if err != nil {
+		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
+	}
+	in, err := m.installObtained(ctx, i, license)
+	if err != nil && !errors.Is(err, ErrUnknown) { // it cannot be used here, so its seats go back at once
+		m.intents.hurry(i.ID)
+	}
+	return in, err
+}
+
+// notBehind refuses a license that would not start here, before it is made.
+func (m *Manager) notBehind(ahead int64) error {
+	if ahead <= maxBehind {
+		return nil
+	}
+	here := m.opts.Clock.Now().UTC()
+	return &detach.Refusal{Code: RTCError, Message: fmt.Sprintf(
+		"this computer's clock shows %s and that of the key's manager %s: it is too far behind",
+		here.Format(time.RFC3339), here.Add(time.Duration(ahead)*time.Second).Format(time.RFC3339))}
+}
+
+// unobtained is what becomes of an intent whose request failed.
+func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error, again bool) error {
+	failure, _ := errors.AsType[*peer.Error](err)
+	refused, isRefused := errors.AsType[*peer.Refused](err)
+	own, isOwn := errors.AsType[*detach.Refusal](err)
+	// What was asked before may still be on its way there: then even a refusal is
+	// only certain when it was recalled.
+	certain := failure != nil && !failure.Sent && !again
+	if certain {
+		// Nothing has happened, and nothing will.
+		if _, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+			return s.Settle(i.ID, detach.OutcomeNothing, nil), nil
+		}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case isOwn && certain:
+		return own
+	case isRefused && refused.Code != GetResponseFailed:
+		m.intents.hurry(i.ID)
+		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
+	case certain:
+		return &Error{
+			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err, Advice: "Ask again when it can be reached.",
+			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
+		}
+	}
+	return pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
+}
+
+// pending is the error of an operation that goes on later by itself.
+func pending(i *detach.Intent, c Code, what string, err error) error {
+	e := &Error{Op: "detach", Code: c, Intent: i.ID, Err: errors.Join(ErrUnknown, err)}
+	if i.Kind == detach.IntentReturn {
+		e.Op = "cancel detach"
+		e.Message = fmt.Sprintf("%s; the license is given back, and its return is pending as operation %d", what, i.ID)
+		e.Advice = "Nothing needs to be done: the return is handed over as soon as the key's manager answers. Or download it and carry it there."
+		return e
+	}
+	e.Message = fmt.Sprintf("%s; the detach is pending as operation %d", what, i.ID)
+	e.Advice = "Ask again with the same request key to go on with it. Otherwise it is undone as soon as the key's manager answers."
+	return e
+}
+
+// openAnswer gives the license in an origin's answer, verified.
+func (m *Manager) openAnswer(body []byte, i *detach.Intent) (*document.License, error) {
+	var answer detachAnswer
+	if err := document.Decode("answer to a detach", body, document.MaxPeerMessage, &answer); err != nil {
+		return nil, err
+	}
+	envelope, err := document.Unwrap(answer.License)
+	if err != nil {
+		return nil, err
+	}
+	if envelope.Kind != document.KindLicense || envelope.Origin != i.Key || envelope.Recipient != m.self.id() {
+		return nil, fmt.Errorf("it is a %v of key %d for lmsId %d, not what was asked for", envelope.Kind, envelope.Origin, envelope.Recipient)
+	}
+	return m.openLicense(envelope)
+}
+
+// installObtained installs a license and settles its intent, in one batch.
+func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license *document.License) (*detach.Installed, error) {
+	if err := m.self.matches(license); err != nil {
+		return nil, err
+	}
+	return m.enterLicense(ctx, license, func(s *detach.Local, now int64) ([][]byte, error) {
+		if s.Intent(i.ID) == nil {
+			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}
+		}
+		if s.Installed(license.Terms.License, license.Terms.Key) != nil { // it came as a file too
+			return s.Settle(i.ID, detach.OutcomeInstalled, nil), nil
+		}
+		entries, err := s.Install(license, i.Request, now)
+		if err != nil {
+			return nil, err
+		}
+		return append(entries, s.Settle(i.ID, detach.OutcomeInstalled, nil)...), nil
+	})
+}
+
+// fetch has the manager of a key elsewhere detach for any known computer, and gives
+// the file.
+func (m *Manager) fetch(ctx context.Context, op string, key uint64, r detach.DetachRequest) (*Detached, error) {
+	at, err := m.originOf(ctx, key)
+	if err != nil {
+		var none *detach.Refusal
+		if errors.As(err, &none) && none.Code == ServerNotFound {
+			none = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %s", key, none.Message)}
+			return nil, fail(op, none)
+		}
+		return nil, fail(op, err)
+	}
+	own := r.Request.Key // what is asked for again is the same there too
+	if own == (document.Hash{}) {
+		own = newOwn()
+	}
+	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), nil)
+	failure, _ := errors.AsType[*peer.Error](err)
+	refused, isRefused := errors.AsType[*peer.Refused](err)
+	switch {
+	case isRefused && refused.Code != GetResponseFailed:
+		return nil, fail(op, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)})
+	case failure != nil && !failure.Sent:
+		return nil, &Error{
+			Op: op, Code: ServerNotFound, Err: err, Advice: "Ask again when it can be reached.",
+			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
+		}
+	case err != nil:
+		return nil, &Error{
+			Op: op, Code: ServerNotFound, Err: errors.Join(ErrUnknown, err),
+			Message: fmt.Sprintf("%s does not answer; whether it has detached the license is not known", at.name()),
+			Advice:  "Ask again with the same request key. Without one, the list of detached licenses there tells.",
+		}
+	}
+	var answer detachAnswer
+	if err = document.Decode("answer to a detach", body, document.MaxPeerMessage, &answer); err == nil {
+		var envelope *document.Envelope
+		envelope, err = document.Unwrap(answer.License)
+		if err == nil && (envelope.Kind != document.KindLicense || envelope.Origin != key || envelope.Recipient != r.Recipient.ID) {
+			err = fmt.Errorf("it is a %v of key %d for lmsId %d, not what was asked for", envelope.Kind, envelope.Origin, envelope.Recipient)
+		}
+	}
+	if err == nil && (answer.Death < 0 || answer.Death > document.MaxTime) {
+		err = errors.New("its death time is out of range")
+	}
+	if err != nil {
+		return nil, &Error{
+			Op: op, Code: IncorrectResponseData, Err: err, Message: fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err),
+			Advice: "The list of detached licenses there tells whether one was made.",
+		}
+	}
+	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, nil
+}
+
+// cancelOnline gives a license back and hands its return to the origin.
+func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, request document.RequestKey) (*Cancelled, error) {
+	state, now := m.local.Read()
+	if license, given, err := state.Given(request, now.Unix); err != nil {
+		return nil, fail(op, err)
+	} else if i := state.IntentOf(request); given && i == nil {
+		return &Cancelled{LicenseID: license}, nil
+	} else if i != nil && i.Kind == detach.IntentReturn {
+		return m.giveOnline(ctx, op, i)
+	}
+	found, err := state.Find(name, request, now.Unix)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	var terms document.Terms
+	if found.Installed != nil {
+		terms = found.Installed.License.Terms
+	} else {
+		terms = found.Return.Terms()
+	}
+	if i := state.ReturnOf(terms.License, terms.Key); i != nil {
+		return m.giveOnline(ctx, op, i)
+	}
+	at, err := m.originOf(ctx, terms.Key)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	intent := detach.Intent{
+		ID: newIntentID(), Kind: detach.IntentReturn, Peer: at.id, PeerKey: at.public, Key: terms.Key, Own: newOwn(),
+		License: terms.License, Until: terms.Death, Request: request,
+	}
+	also := func(s *detach.Local, now int64) ([][]byte, error) {
+		if s.ReturnOf(terms.License, terms.Key) != nil { // somebody else was faster
+			return nil, nil
+		}
+		return s.Intend(intent, now)
+	}
+	if _, err = m.cancel(ctx, name, request, also); err != nil {
+		return nil, fail(op, doubting(err, request, m.local))
+	}
+	state, _ = m.local.Read()
+	i := state.ReturnOf(terms.License, terms.Key)
+	if i == nil { // done by somebody else meanwhile
+		return &Cancelled{LicenseID: terms.License}, nil
+	}
+	return m.giveOnline(ctx, op, i)
+}
+
+// giveOnline hands a pending return over for somebody who waits for it.
+func (m *Manager) giveOnline(ctx context.Context, op string, i *detach.Intent) (*Cancelled, error) {
+	if err := m.handOver(ctx, i); err != nil {
+		return nil, fail(op, err)
+	}
+	return &Cancelled{LicenseID: i.License}, nil
+}
+
+// handOver gives a pending return to its origin and settles the intent when the
+// origin's key has signed for it.
+func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
+	release, err := m.claims.take(ctx, i.Own)
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
+	state, _ := m.local.Read()
+	if state.Intent(i.ID) != i {
+		return nil // somebody else has done it, or it is home by itself
+	}
+	record := state.CancelledFrom(i.License, i.Key)
+	if record == nil {
+		return nil
+	}
+	at := m.originBy(i.Peer, i.PeerKey)
+	body, err := at.ask(ctx, verbReturn, returnAsk{Own: i.Own, Return: record.Return.Bytes()}, nil)
+	if r, ok := errors.AsType[*peer.Refused](err); ok && r.Code != GetResponseFailed {
+		return pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
+	}
+	if err != nil {
+		return pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
+	}
+	var proof document.Proof
+	if err = document.Decode("receipt of a return", body, document.MaxPeerMessage, &proof); err == nil {
+		err = detach.VerifyReturned(proof, record.Origin, record.Return)
+	}
+	if err != nil {
+		return pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
+	}
+	_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+		return s.Settle(i.ID, detach.OutcomeReturned, &proof), nil
+	})
+	return err
+}

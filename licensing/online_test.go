@@ -1,0 +1,284 @@
+package licensing_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/licensing/issuer"
+)
+
+// lines are the network between the machines of a world, by host name.
+type lines struct {
+	w  *world
+	mu sync.Mutex
+	// cut says what happens to a message, by its number among those that matter.
+	cut func(from, to *machine, message []byte) fate
+}
+
+// fate is what happens to a message and its answer.
+type fate int
+
+const (
+	arrives  fate = iota
+	lost          // the message is lost
+	answered      // the answer is lost
+	torn          // the answer comes cut short
+)
+
+var errLine = errors.New("the line is dead")
+
+// connect gives every machine a line to every other and restarts it.
+func (w *world) connect(machines ...*machine) *lines {
+	w.Helper()
+	n := &lines{w: w}
+	for _, m := range machines {
+		var others []string
+		for _, o := range machines {
+			if o != m {
+				others = append(others, o.name)
+			}
+		}
+		m.opts.Peers = &licensing.Peers{Addresses: others, Exchange: n.exchange(m)}
+		m.restart()
+	}
+	return n
+}
+
+func (n *lines) set(cut func(from, to *machine, message []byte) fate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = cut
+}
+
+func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([]byte, error) {
+	return func(ctx context.Context, address string, message []byte) ([]byte, error) {
+		at := slices.IndexFunc(n.w.machines, func(m *machine) bool { return m.name == address })
+		if at < 0 {
+			return nil, errLine
+		}
+		to := n.w.machines[at]
+		n.mu.Lock()
+		cut := n.cut
+		n.mu.Unlock()
+		fate := arrives
+		if cut != nil {
+			fate = cut(from, to, message)
+		}
+		manager := to.live.Load()
+		if fate == lost || manager == nil {
+			return nil, errLine
+		}
+		answer, err := manager.AnswerPeer(ctx, message)
+		switch {
+		case fate == answered:
+			return nil, errLine
+		case fate == torn && len(answer) > 0:
+			answer = answer[:len(answer)/2]
+		}
+		return answer, err
+	}
+}
+
+// online asks for one seat of a feature of the office's key, to be used here.
+func (m *machine) online(office *machine, number uint32) licensing.DetachRequest {
+	request := office.request(m, number)
+	request.Offline = false
+	return request
+}
+
+// await turns the clocks, a second at a time, until f holds.
+func (w *world) await(what string, f func() bool) {
+	w.Helper()
+	for range 120 {
+		synctest.Wait()
+		if f() {
+			return
+		}
+		w.turn(time.Second)
+		time.Sleep(time.Second)
+	}
+	w.Fatalf("it never came to this: %s", what)
+}
+
+func (m *machine) intents() []licensing.Intent {
+	m.w.Helper()
+	return collect[licensing.Intent](m.w)(m.Intents(m.w.ctx, licensing.Page{}))
+}
+
+func (m *machine) sees(key uint64) bool {
+	m.w.Helper()
+	list := collect[licensing.Key](m.w)(m.Keys(m.w.ctx, licensing.Filter{}))
+	return slices.ContainsFunc(list, func(k licensing.Key) bool { return k.ID == key && k.Remote && !k.Inaccessible })
+}
+
+// hidden is a detachable feature that other managers do not see.
+func hidden(number, seats uint32) issuer.Feature {
+	f := feature(number, seats)
+	f.Remote = issuer.Local
+	return f
+}
+
+// two makes an office and a laptop that know each other's lines.
+func two(w *world) (office, laptop *machine, n *lines) {
+	office = w.office(feature(1, 3), hidden(2, 1))
+	laptop = w.laptop("LAPTOP", office)
+	n = w.connect(office, laptop)
+	w.await("the laptop sees the office's key", func() bool { return laptop.sees(worldKey) })
+	return office, laptop, n
+}
+
+func inBubble(t *testing.T, f func(w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f(w)
+		w.end()
+	})
+}
+
+// A seat comes and goes in one call each, and the lists show it.
+func TestOnline(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, _ := two(w)
+		d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		if d.License != nil || d.LicenseID == 0 {
+			t.Errorf("detached online: %+v", d)
+		}
+		if _, err := laptop.check(1); err != nil {
+			t.Error(err)
+		}
+		if office.free(1) != 2 || len(laptop.intents()) != 0 {
+			t.Errorf("%d free, %d intents", office.free(1), len(laptop.intents()))
+		}
+		w.checkPromises()
+		c, err := laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+		w.ok(err)
+		if c.Return != nil || c.LicenseID != d.LicenseID {
+			t.Errorf("cancelled online: %+v", c)
+		}
+		if office.free(1) != 3 && office.free(1) != 2 || len(laptop.intents()) != 0 || len(laptop.look().Cancelled) != 0 {
+			t.Errorf("%d free, %d intents", office.free(1), len(laptop.intents()))
+		}
+		w.turn(2 * time.Minute)
+		if office.free(1) != 3 {
+			t.Errorf("%d free after the last grant", office.free(1))
+		}
+		w.checkPromises()
+
+		// What is for local use only is hidden, and cannot be asked for.
+		_, err = laptop.Detach(w.ctx, laptop.online(office, 2), nil)
+		w.refused(err, licensing.FeatureNotFound)
+		// The office itself may.
+		d, err = office.Detach(w.ctx, office.online(office, 2), nil)
+		w.ok(err)
+		if _, err := office.check(2); err != nil {
+			t.Error(err)
+		}
+		_, err = office.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+		w.ok(err)
+		w.checkPromises()
+	})
+}
+
+// step is a place on the way of an online operation where the line can fail: the
+// number of the message after the operation began, and what happens to it.
+type step struct {
+	number int
+	fate   fate
+}
+
+// The line fails at each message, in each way; for a while or for good; with the
+// laptop or the office or nobody dying there. In the end the seat is at the
+// office, or installed on the laptop, and what was answered is true.
+func TestOnlineFaults(t *testing.T) {
+	for number := range 4 { // greeting, request; and what may follow
+		for _, fate := range []fate{lost, answered, torn} {
+			for _, victim := range []string{"", "OFFICE", "LAPTOP"} {
+				for _, key := range []string{"", "again"} {
+					t.Run(fmt.Sprintf("detach/%d-%d-%s-%s", number, fate, victim, key), func(t *testing.T) {
+						inBubble(t, func(w *world) { onlineFault(w, step{number, fate}, victim, key, false) })
+					})
+					t.Run(fmt.Sprintf("cancel/%d-%d-%s-%s", number, fate, victim, key), func(t *testing.T) {
+						inBubble(t, func(w *world) { onlineFault(w, step{number, fate}, victim, key, true) })
+					})
+				}
+			}
+		}
+	}
+}
+
+func onlineFault(w *world, s step, victim, key string, cancel bool) {
+	w.Helper()
+	office, laptop, n := two(w)
+	var lent *licensing.Detached
+	if cancel {
+		var err error
+		lent, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+	}
+	at, cut := 0, false
+	var mu sync.Mutex
+	n.set(func(from, to *machine, message []byte) fate {
+		mu.Lock()
+		defer mu.Unlock()
+		if from != laptop {
+			return arrives
+		}
+		at++
+		cut = cut || at > s.number
+		if cut {
+			return s.fate
+		}
+		return arrives
+	})
+	options := &licensing.ChangeOptions{RequestKey: key}
+	operate := func() error {
+		if cancel {
+			_, err := laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, options)
+			return err
+		}
+		_, err := laptop.Detach(w.ctx, laptop.online(office, 1), options)
+		return err
+	}
+	err := operate()
+	if err != nil {
+		checkError(w.TB, err)
+		if !errors.Is(err, licensing.ServerNotFound) && !errors.Is(err, licensing.IncorrectResponseData) {
+			w.Errorf("the line failed, and the error is %v", err)
+		}
+	}
+	w.checkPromises()
+	switch victim {
+	case "OFFICE":
+		office.reopen()
+	case "LAPTOP":
+		laptop.reopen()
+	}
+	w.checkPromises()
+	n.set(nil)
+	installed := func() bool { _, err := laptop.check(1); return err == nil }
+	if err != nil && key != "" && !cancel {
+		if err = operate(); err != nil {
+			w.Errorf("asked again under its key: %v", err)
+		}
+	}
+	w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+	w.turn(3 * time.Minute) // no grant from before lives
+	free, here := office.free(1), installed()
+	switch {
+	case cancel && (free != 3 || here):
+		w.Errorf("given back, %v: %d free, installed %v", err, free, here)
+	case !cancel && err == nil && (free != 2 || !here):
+		w.Errorf("obtained: %d free, installed %v", free, here)
+	case !cancel && err != nil && (free != 3 || here):
+		w.Errorf("not obtained, %v: %d free, installed %v", err, free, here)
+	}
+	w.checkPromises()
+}

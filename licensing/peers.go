@@ -1,0 +1,382 @@
+package licensing
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/internal/peer"
+)
+
+// Peers are the settings by which a manager finds other managers, shows their
+// keys as its own, and gives and takes seats online. Others are who their keys
+// say, wherever they are found; nothing that comes from them is believed but
+// what a vendor's or a key's signature bears out.
+type Peers struct {
+	// Exchange carries one message to the manager at an address and brings its
+	// answer; lmhttp.Exchange does over HTTP. It must be set.
+	Exchange func(ctx context.Context, address string, message []byte) (answer []byte, err error)
+
+	// Addresses are asked always, such as http://10.0.0.5:3189.
+	Addresses []string
+
+	// Browse calls found with the address of each manager it hears of, until ctx
+	// ends; discovery.Browse does by DNS-SD. Nil: nobody is looked for.
+	Browse func(ctx context.Context, found func(address string)) error
+
+	// AdmitFound lets every computer that was found by itself take seats from the
+	// keys here. False: only those added by hand may.
+	AdmitFound bool
+}
+
+const (
+	askEvery  = 4 * time.Second  // a manager that answers is asked again, plus up to askJitter
+	askJitter = time.Second      // what is asked of many at once is spread by
+	askAgain  = time.Second      // after a failure, doubled with each one more
+	askAtMost = 8 * time.Second  // and at most, plus up to askJitter
+	askWithin = 2 * time.Second  // an exchange while polling is given up
+	actWithin = 30 * time.Second // an exchange that moves a seat is given up
+
+	listWithin = time.Second // a list waits for others no longer
+	listFresh  = time.Second // and not at all for what is younger
+
+	maxStations = 256 // addresses that are asked
+)
+
+// peers is the other managers as this one sees them.
+type peers struct {
+	manager *Manager
+	opts    Peers
+	self    peer.Self
+	door    *peer.Door
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	group  sync.WaitGroup
+	mu     sync.Mutex
+	closed bool // nothing more is spawned
+	at     map[string]*station
+}
+
+// station is an address at which a manager may be.
+type station struct {
+	address string
+	fixed   bool // given in the settings, asked always
+	asking  lock // one poll at a time
+
+	// Guarded by peers.mu.
+	computer *document.Fingerprint // who answered there last; nil: nobody ever did
+	silent   time.Time             // since when; zero while it answers
+	problem  error                 // why it is silent, or does not tell its keys
+	ahead    int64                 // its clock, seconds
+	keys     []remoteKey           // ordered by id
+	polled   time.Duration         // by the steady clock; when it answered last
+}
+
+// start makes the manager known to others and begins to look for them.
+func (m *Manager) startPeers() {
+	if m.opts.Peers == nil || m.self.identity == nil {
+		return
+	}
+	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station)}
+	p.self = peer.Self{
+		Sign: m.self.identity.Sign,
+		Now:  func() int64 { return m.opts.Clock.Now().Unix() },
+		Fingerprint: func() *document.Fingerprint {
+			state, _ := m.local.Read()
+			return state.Book().Local().Fingerprint
+		},
+	}
+	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.admit, m.serve)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	m.peers = p
+	for _, address := range p.opts.Addresses {
+		p.found(address, true)
+	}
+	if browse := p.opts.Browse; browse != nil {
+		p.spawn(func() {
+			if err := browse(p.ctx, func(address string) { p.found(address, false) }); err != nil && p.ctx.Err() == nil {
+				m.opts.Logger.Warn("the network is not searched for other managers", "error", err)
+			}
+		})
+	}
+}
+
+// close ends all that goes on with others.
+func (p *peers) close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.cancel()
+	p.group.Wait()
+}
+
+// spawn runs f in a goroutine that close waits for.
+func (p *peers) spawn(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.group.Go(f)
+	}
+}
+
+// found begins to ask at an address, unless it is asked already. Where too many
+// are, the one that was found by itself and has been silent longest is given up.
+func (p *peers) found(address string, fixed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.at[address]; s != nil || p.closed {
+		return
+	}
+	if len(p.at) >= maxStations {
+		var oldest *station
+		for _, s := range p.at {
+			if !s.fixed && !s.silent.IsZero() && (oldest == nil || s.silent.Before(oldest.silent)) {
+				oldest = s
+			}
+		}
+		if oldest == nil {
+			p.manager.opts.Logger.Warn("too many managers on the network; one more is not asked", "address", address)
+			return
+		}
+		delete(p.at, oldest.address)
+	}
+	s := &station{address: address, fixed: fixed}
+	p.at[address] = s
+	p.group.Go(func() { p.watch(s) })
+}
+
+// watch asks at an address again and again, until it is given up.
+func (p *peers) watch(s *station) {
+	failures := 0
+	for {
+		switch err := p.poll(p.ctx, s, 0); {
+		case errors.Is(err, errOwn):
+			p.mu.Lock()
+			if p.at[s.address] == s {
+				delete(p.at, s.address)
+			}
+			p.mu.Unlock()
+			return
+		case err != nil:
+			failures++
+		default:
+			failures = 0
+		}
+		wait := askEvery
+		if failures > 0 {
+			wait = min(askAgain<<min(failures-1, 10), askAtMost)
+		}
+		timer := time.NewTimer(wait + rand.N(askJitter))
+		select {
+		case <-timer.C:
+		case <-p.ctx.Done():
+			timer.Stop()
+			return
+		}
+		p.mu.Lock()
+		gone := p.at[s.address] != s
+		p.mu.Unlock()
+		if gone {
+			return
+		}
+	}
+}
+
+// errOwn says that this very manager answers at an address.
+var errOwn = errors.New("this manager itself answers there")
+
+// poll asks a manager who it is and for its keys, unless somebody else did less
+// than fresh ago.
+func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	if err := s.asking.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.asking.release()
+	elapsed := p.manager.opts.Clock.Elapsed
+	p.mu.Lock()
+	young := fresh > 0 && s.polled > 0 && s.silent.IsZero() && elapsed()-s.polled < fresh
+	p.mu.Unlock()
+	if young {
+		return nil
+	}
+	g, err := p.self.Greet(ctx, p.opts.Exchange, s.address)
+	if err == nil && g.Is(p.self.Sign.Public().(ed25519.PublicKey)) {
+		return errOwn
+	}
+	var keys []remoteKey
+	var problem error
+	if err == nil {
+		keys, problem = p.inventory(ctx, s.address, g)
+		if _, refused := errors.AsType[*peer.Refused](problem); problem != nil && !refused {
+			err = problem
+		}
+	}
+	if p.ctx.Err() != nil {
+		return p.ctx.Err() // that is no silence
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if s.silent.IsZero() {
+			s.silent = p.manager.opts.Clock.Now()
+			p.manager.opts.Logger.Info("a manager is silent", "address", s.address, "error", err)
+		}
+		s.problem = err
+		return err
+	}
+	if problem != nil && (s.problem == nil || s.problem.Error() != problem.Error()) {
+		p.manager.opts.Logger.Info("a manager does not tell its keys", "address", s.address, "host", g.Fingerprint.Computer.HostName, "error", problem)
+	}
+	if s.computer == nil || !bytesEqual(s.computer.Computer.Sign, g.Fingerprint.Computer.Sign) {
+		p.reportConflict(g.Fingerprint)
+	}
+	s.computer, s.ahead, s.keys, s.problem = g.Fingerprint, g.Ahead, keys, problem
+	s.silent, s.polled = time.Time{}, max(1, elapsed())
+	p.manager.intents.kick()
+	return nil
+}
+
+// reportConflict tells the operator of a manager that claims an lmsId which is
+// known by other keys. p.mu is held.
+func (p *peers) reportConflict(f *document.Fingerprint) {
+	state, _ := p.manager.local.Read()
+	known, ok := state.Book().Computer(f.Computer.ID)
+	clash := ok && !sameKeys(known.Fingerprint, f)
+	for _, s := range p.at {
+		clash = clash || s.computer != nil && s.computer.Computer.ID == f.Computer.ID && !sameKeys(s.computer, f)
+	}
+	if clash {
+		p.manager.opts.Logger.Warn("two managers claim one lmsId with different keys", "lmsId", f.Computer.ID, "host", f.Computer.HostName)
+	}
+}
+
+// refresh asks for news and waits for them a short while: all that answered last,
+// or those that are silent too.
+func (p *peers) refresh(ctx context.Context, silentToo bool) {
+	if p == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, listWithin)
+	defer cancel()
+	asked, done := 0, make(chan struct{}, maxStations)
+	for _, s := range p.stations() {
+		answers := s.polled > 0 && s.silent.IsZero()
+		if answers && s.age(p.manager.opts.Clock) >= listFresh || !answers && silentToo {
+			asked++
+			p.spawn(func() {
+				p.poll(p.ctx, s.station, listFresh)
+				done <- struct{}{}
+			})
+		}
+	}
+	for range asked {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// sight is a station as it is seen at one moment.
+type sight struct {
+	*station
+	computer *document.Fingerprint
+	silent   time.Time
+	problem  error
+	ahead    int64
+	keys     []remoteKey
+	polled   time.Duration
+}
+
+// age is how old the sight's news are.
+func (s sight) age(clock ledger.Wall) time.Duration { return clock.Elapsed() - s.polled }
+
+// stations gives what is seen of all addresses, those in the settings first.
+func (p *peers) stations() []sight {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []sight
+	for _, s := range p.at {
+		all = append(all, sight{s, s.computer, s.silent, s.problem, s.ahead, s.keys, s.polled})
+	}
+	slices.SortFunc(all, func(a, b sight) int {
+		switch {
+		case a.fixed != b.fixed && a.fixed:
+			return -1
+		case a.fixed != b.fixed:
+			return 1
+		}
+		return cmp.Compare(a.address, b.address)
+	})
+	return all
+}
+
+// managers gives one sight for each manager that was ever heard of, by lmsId,
+// then public key: the same one may be found at several addresses, and of those
+// one that answers counts.
+func (p *peers) managers() []sight {
+	var all []sight
+	for _, s := range p.stations() {
+		if s.computer == nil {
+			continue
+		}
+		at := slices.IndexFunc(all, func(o sight) bool { return sameKeys(o.computer, s.computer) })
+		switch {
+		case at < 0:
+			all = append(all, s)
+		case !all[at].silent.IsZero() && (s.silent.IsZero() || s.silent.After(all[at].silent)):
+			all[at] = s
+		}
+	}
+	slices.SortStableFunc(all, func(a, b sight) int {
+		x, y := a.computer.Computer, b.computer.Computer
+		return cmp.Or(cmp.Compare(x.ID, y.ID), slices.Compare(x.Sign, y.Sign))
+	})
+	return all
+}
+
+// of gives the sights of the manager with a public key, those that answer first.
+func (p *peers) of(public []byte) []sight {
+	var all []sight
+	for _, s := range p.stations() {
+		if s.computer != nil && bytesEqual(s.computer.Computer.Sign, public) {
+			all = append(all, s)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b sight) int { return a.silent.Compare(b.silent) })
+	return all
+}
+
+func sameKeys(a, b *document.Fingerprint) bool {
+	return a.Computer.ID == b.Computer.ID && bytesEqual(a.Computer.Sign, b.Computer.Sign) && bytesEqual(a.Computer.Seal, b.Computer.Seal)
+}
+
+func bytesEqual(a, b []byte) bool { return slices.Equal(a, b) }
+
+// name is a manager for people.
+func (s sight) name() string {
+	if s.computer == nil {
+		return s.address
+	}
+	return fmt.Sprintf("%s (lmsId %d)", s.computer.Computer.HostName, s.computer.Computer.ID)
+}

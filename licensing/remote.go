@@ -1,0 +1,314 @@
+package licensing
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/peer"
+)
+
+// The verbs that managers understand. Their numbers are part of the protocol.
+const (
+	verbInventory = uint32(1) // nothing → inventory
+	verbDetach    = uint32(2) // detachAsk → detachAnswer
+	verbReturn    = uint32(3) // returnAsk → document.Proof of the return's entry
+)
+
+// inventory is the keys that a manager shows to another one.
+type inventory struct {
+	Keys []remoteKey `cbor:"1,keyasint"`
+}
+
+// maxInventory is how many bytes of keys a manager tells.
+const maxInventory = document.MaxPeerMessage - 64<<10
+
+// remoteKey is a key elsewhere.
+type remoteKey struct {
+	ID           uint64          `cbor:"1,keyasint"`
+	Model        uint32          `cbor:"2,keyasint"`
+	Vendor       uint32          `cbor:"3,keyasint"`
+	Firmware     string          `cbor:"4,keyasint"`
+	Manufactured int64           `cbor:"5,keyasint"` // Unix seconds, 0: not known
+	Inaccessible bool            `cbor:"6,keyasint"`
+	Features     []remoteFeature `cbor:"7,keyasint"` // ordered
+}
+
+// remoteFeature is a feature of a key elsewhere, as its manager tells it to the
+// one that asks.
+type remoteFeature struct {
+	Feature        document.Feature `cbor:"1,keyasint"`
+	Free           uint32           `cbor:"2,keyasint"`
+	Detached       uint32           `cbor:"3,keyasint"`
+	Overdrawn      uint32           `cbor:"4,keyasint"`
+	DetachAllowed  bool             `cbor:"5,keyasint"`
+	CancelRequired bool             `cbor:"6,keyasint"` // it is out to the one that asks
+}
+
+// inventory asks a manager for its keys.
+func (p *peers) inventory(ctx context.Context, address string, g *peer.Greeting) ([]remoteKey, error) {
+	body, err := p.self.Ask(ctx, p.opts.Exchange, address, g, verbInventory, nil)
+	if err != nil {
+		return nil, err
+	}
+	return parseInventory(body)
+}
+
+// parseInventory reads what a stranger tells of his keys. It may be a lie, and
+// must do no harm where it is shown.
+func parseInventory(body []byte) ([]remoteKey, error) {
+	var list inventory
+	if err := document.Decode("inventory", body, document.MaxPeerMessage, &list); err != nil {
+		return nil, err
+	}
+	for i, k := range list.Keys {
+		bad := func(format string, args ...any) ([]remoteKey, error) {
+			return nil, fmt.Errorf("inventory: key %d: "+format, append([]any{k.ID}, args...)...)
+		}
+		switch {
+		case !document.ValidID(k.ID) || k.ID > 0xFFFFFFFF:
+			return bad("this is no id of a key")
+		case i > 0 && list.Keys[i-1].ID >= k.ID:
+			return bad("it is not in its place, or stands twice")
+		case k.Model > uint32(ModelCodeTime) || k.Manufactured < 0 || k.Manufactured > document.MaxTime || len(k.Features) > document.MaxFeatures:
+			return bad("a number is out of range")
+		}
+		if err := document.CheckText(k.Firmware); err != nil {
+			return bad("firmware %v", err)
+		}
+		for at, f := range k.Features {
+			if err := f.Feature.Check("inventory"); err != nil {
+				return bad("%v", err)
+			}
+			if at > 0 && k.Features[at-1].Feature.Ref().Compare(f.Feature.Ref()) >= 0 {
+				return bad("%v is not in its place, or stands twice", f.Feature.Ref())
+			}
+		}
+	}
+	return list.Keys, nil
+}
+
+// tell is the inventory for the computer that asks: the keys here with the
+// features that others may see.
+func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
+	m.rack.scan(ctx, m)
+	var list inventory
+	size := 0
+	for _, s := range m.rack.all() {
+		pool, err := s.served()
+		if pool == nil || err != nil {
+			continue
+		}
+		state, _ := pool.Read()
+		k := remoteKey{
+			ID: s.info.ID, Model: uint32(s.info.Model), Vendor: state.Head().Vendor, Firmware: s.info.Firmware,
+			Inaccessible: !s.accessible(),
+		}
+		if !s.info.Manufactured.IsZero() {
+			k.Manufactured = max(0, s.info.Manufactured.Unix())
+		}
+		for _, f := range state.Features(detach.Filter{}) {
+			if f.Feature.RemoteMode&detach.RemoteBit == 0 {
+				continue
+			}
+			k.Features = append(k.Features, remoteFeature{
+				Feature: f.Feature, Free: f.Free, Detached: f.Detached, Overdrawn: f.Overdrawn,
+				DetachAllowed:  m.opts.Policy.Allows(f.Feature),
+				CancelRequired: state.Out(asker, f.Feature.Ref()) != nil,
+			})
+		}
+		if len(k.Features) == 0 {
+			continue
+		}
+		if size += len(document.Encode(k)); size > maxInventory {
+			m.opts.Logger.Warn("too many features to tell other managers of; a key is left out", "key", k.ID)
+			break
+		}
+		list.Keys = append(list.Keys, k)
+	}
+	return document.Encode(list)
+}
+
+// remotes gives the keys elsewhere that are not here too, by id, each from the
+// manager that is preferred for it.
+func (m *Manager) remotes() []remote {
+	var all []remote
+	for _, s := range m.claimants() {
+		for i := range s.keys {
+			k := &s.keys[i]
+			if m.rack.find(k.ID) == nil && !slices.ContainsFunc(all, func(r remote) bool { return r.ID == k.ID }) {
+				all = append(all, remote{k, s})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b remote) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+// remote is a key elsewhere and the manager that has it.
+type remote struct {
+	*remoteKey
+	at sight
+}
+
+// claimants gives the managers that may have keys, in the order in which they
+// are believed: those that answer, and of them those added by hand, those in the
+// settings, and those found.
+func (m *Manager) claimants() []sight {
+	state, _ := m.local.Read()
+	rank := func(s sight) int {
+		known, ok := state.Book().Computer(s.computer.Computer.ID)
+		switch {
+		case ok && sameKeys(known.Fingerprint, s.computer):
+			return 0
+		case ok: // somebody else by that lmsId
+			return 3
+		case s.fixed:
+			return 1
+		}
+		return 2
+	}
+	all := m.peers.managers()
+	slices.SortStableFunc(all, func(a, b sight) int {
+		silent := func(s sight) int {
+			if s.silent.IsZero() {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(silent(a), silent(b)), cmp.Compare(rank(a), rank(b)))
+	})
+	return all
+}
+
+func (r remote) key() Key {
+	k := Key{
+		ID: r.ID, Model: Model(r.Model), Vendor: r.Vendor, Firmware: r.Firmware,
+		Inaccessible: r.Inaccessible || !r.at.silent.IsZero(), Remote: true, Manager: r.at.computer.Computer.ID,
+	}
+	if r.Manufactured != 0 {
+		k.Manufactured = time.Unix(r.Manufactured, 0)
+	}
+	var features []document.Feature
+	for _, f := range r.Features {
+		features = append(features, f.Feature)
+	}
+	k.Products = products(features)
+	return k
+}
+
+func (r remote) feature(f *remoteFeature, now int64) Feature {
+	out := newFeature(r.ID, r.Vendor, &f.Feature, now)
+	out.Free, out.Detached, out.Overdrawn = f.Free, f.Detached, f.Overdrawn
+	out.Detachable, out.DetachAllowed, out.CancelRequired = f.Feature.Detachable, f.DetachAllowed, f.CancelRequired
+	out.Inaccessible, out.Remote = r.Inaccessible || !r.at.silent.IsZero(), true
+	return out
+}
+
+// origin is the manager that has a key: this one or another.
+type origin struct {
+	manager *Manager
+	id      uint64 // its lmsId
+	public  []byte
+	at      []sight // where it may be reached; none: it is this one
+}
+
+// originOf finds the manager that has a key. The refusal is ServerNotFound, and
+// says who was silent and who does not tell.
+func (m *Manager) originOf(ctx context.Context, key uint64) (*origin, error) {
+	if _, err := m.slot(ctx, key); !errors.Is(err, DongleNotFound) {
+		return m.ownOrigin(), err
+	}
+	for range 2 {
+		for _, s := range m.claimants() {
+			if s.silent.IsZero() && slices.ContainsFunc(s.keys, func(k remoteKey) bool { return k.ID == key }) {
+				return m.originBy(s.computer.Computer.ID, s.computer.Computer.Sign), nil
+			}
+		}
+		m.peers.refresh(ctx, true)
+	}
+	message := fmt.Sprintf("no manager that answers has key %d", key)
+	for _, s := range m.peers.stations() {
+		switch {
+		case !s.silent.IsZero():
+			message += fmt.Sprintf("; %s is silent since %s", s.name(), s.silent.UTC().Format(time.RFC3339))
+		case s.computer == nil:
+			message += fmt.Sprintf("; %s has not answered yet", s.name())
+		case s.problem != nil:
+			message += fmt.Sprintf("; %s does not tell its keys: %v", s.name(), s.problem)
+		}
+	}
+	return nil, &detach.Refusal{Code: ServerNotFound, Message: message}
+}
+
+func (m *Manager) ownOrigin() *origin {
+	return &origin{manager: m, id: m.self.id(), public: m.self.identity.Public()}
+}
+
+// originBy is the manager with an lmsId and a public key, wherever it is; at is
+// empty where it was not found yet.
+func (m *Manager) originBy(id uint64, public []byte) *origin {
+	if bytesEqual(public, m.self.identity.Public()) {
+		return m.ownOrigin()
+	}
+	return &origin{manager: m, id: id, public: public, at: m.peers.of(public)}
+}
+
+// answers reports whether asking may be of use now.
+func (o *origin) answers() bool {
+	return o.id == o.manager.self.id() || len(o.at) > 0 && o.at[0].silent.IsZero()
+}
+
+func (o *origin) name() string {
+	switch {
+	case o.id == o.manager.self.id():
+		return "this manager"
+	case len(o.at) == 0:
+		return fmt.Sprintf("the manager with lmsId %d", o.id)
+	}
+	return o.at[0].name()
+}
+
+// ask makes a request of the origin. A failure is a [*peer.Error]. check may
+// refuse by what the greeting tells, before anything is asked.
+func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahead int64) error) ([]byte, error) {
+	m, encoded := o.manager, document.Encode(body)
+	if bytesEqual(o.public, m.self.identity.Public()) {
+		state, _ := m.local.Read()
+		answer, err := m.serve(ctx, state.Book().Local().Fingerprint, verb, encoded)
+		if r, ok := errors.AsType[*peer.Refused](err); ok {
+			err = &peer.Error{Address: "here", Sent: r.Code == GetResponseFailed, Err: r}
+		}
+		return answer, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, actWithin)
+	defer cancel()
+	if !o.answers() { // it may have come back
+		m.peers.refresh(ctx, true)
+		o = m.originBy(o.id, o.public)
+	}
+	var last error = &peer.Error{Address: o.name(), Err: errors.New("it was not found on the network yet")}
+	for _, s := range o.at {
+		g, err := m.peers.self.Greet(ctx, m.peers.opts.Exchange, s.address)
+		switch {
+		case err != nil:
+			last = err
+			continue
+		case !g.Is(o.public):
+			last = &peer.Error{Address: s.address, Err: fmt.Errorf("another manager answers there, lmsId %d", g.Fingerprint.Computer.ID)}
+			continue
+		}
+		if check != nil {
+			if err := check(g.Ahead); err != nil {
+				return nil, &peer.Error{Address: s.address, Err: err}
+			}
+		}
+		return m.peers.self.Ask(ctx, m.peers.opts.Exchange, s.address, g, verb, encoded)
+	}
+	return nil, last
+}

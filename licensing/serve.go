@@ -1,0 +1,275 @@
+package licensing
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/internal/peer"
+)
+
+// detachAsk is what a manager asks of the one that has a key.
+type detachAsk struct {
+	Key          uint64        `cbor:"1,keyasint"`
+	Recipient    uint64        `cbor:"2,keyasint"` // lmsId
+	RecipientKey []byte        `cbor:"3,keyasint"` // the Ed25519 key by which the asker knows it
+	Duration     int64         `cbor:"4,keyasint"` // seconds
+	Seats        uint32        `cbor:"5,keyasint"`
+	Features     []Selector    `cbor:"6,keyasint"`
+	Own          document.Hash `cbor:"7,keyasint"` // the asker's request key
+	Recall       bool          `cbor:"8,keyasint"` // only the license that was made for the same before; none will be made later
+}
+
+// detachAnswer is the answer to a [detachAsk].
+type detachAnswer struct {
+	ID      uint64 `cbor:"1,keyasint"`
+	Death   int64  `cbor:"2,keyasint"` // Unix seconds
+	License []byte `cbor:"3,keyasint"` // the file, sealed to the recipient
+}
+
+// returnAsk hands a return over.
+type returnAsk struct {
+	Own    document.Hash `cbor:"1,keyasint"` // the asker's request key
+	Return []byte        `cbor:"2,keyasint"` // document.Return
+}
+
+// AnswerPeer answers a message of another manager, whatever it is. The error is
+// about a message that is none, or that its sender has not signed: there is
+// nothing to answer to it. Without [Options].Peers it fails with NoService.
+func (m *Manager) AnswerPeer(ctx context.Context, message []byte) ([]byte, error) {
+	const op = "answer a manager"
+	done, err := m.begin(op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if m.peers == nil {
+		return nil, refuse(op, NoService, "this manager keeps to itself")
+	}
+	answer, err := m.peers.door.Answer(ctx, message)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return answer, nil
+}
+
+// admit says why a computer may ask for nothing here, or nil.
+func (m *Manager) admit(from *document.Fingerprint) error {
+	state, _ := m.local.Read()
+	c := from.Computer
+	known, ok := state.Book().Computer(c.ID)
+	switch {
+	case ok && sameKeys(known.Fingerprint, from):
+		return nil
+	case ok:
+		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
+	case m.opts.Peers.AdmitFound:
+		if r, _, ok := m.foundRecipient(c.ID); ok && bytesEqual(r.Sign, c.Sign) && bytesEqual(r.Seal, c.Seal) {
+			return nil
+		}
+	}
+	return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
+		"%s does not know the computer with lmsId %d: add its fingerprint there", m.opts.HostName, c.ID)}
+}
+
+// serve does what a computer that was admitted asks for, this one included.
+func (m *Manager) serve(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) (answer []byte, err error) {
+	switch verb {
+	case verbInventory:
+		answer = m.tell(ctx, from.Computer.ID)
+	case verbDetach:
+		answer, err = m.serveDetach(ctx, from, body)
+	case verbReturn:
+		answer, err = m.serveReturn(ctx, from, body)
+	default:
+		err = &detach.Refusal{Code: OutdatedVersion, Message: fmt.Sprintf("this manager does not know request %d; it is of an older version", verb)}
+	}
+	if e := (*Error)(nil); errors.As(fail("answer a manager", err), &e) {
+		return nil, &peer.Refused{Code: e.Code, Message: e.Message, Details: encodeDetails(e.Details)}
+	}
+	return answer, nil
+}
+
+// servedKey is the request key of a computer's request in the ledgers here: two
+// computers never share one.
+func servedKey(from *document.Fingerprint, own document.Hash, request []byte) document.RequestKey {
+	hash := func(domain string, parts ...[]byte) (h document.Hash) {
+		d := sha256.New()
+		d.Write([]byte(domain + "\x00"))
+		for _, p := range parts {
+			d.Write(p)
+		}
+		d.Sum(h[:0])
+		return h
+	}
+	return document.RequestKey{
+		Key:     hash("sojourn/peer-request-key/1", from.Computer.Sign, own[:]),
+		Request: hash("sojourn/peer-request-body/1", request),
+	}
+}
+
+func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, body []byte) ([]byte, error) {
+	var ask detachAsk
+	if err := document.Decode("detach request", body, document.MaxPeerMessage, &ask); err != nil {
+		return nil, err
+	}
+	recall := ask.Recall
+	ask.Recall = false // the same request either way
+	request := detach.DetachRequest{
+		Features: ask.Features, Seats: ask.Seats, Duration: ask.Duration,
+		Request: servedKey(from, ask.Own, document.Encode(ask)),
+		Remote:  from.Computer.ID != m.self.id(),
+	}
+	if err := request.Check(); err != nil {
+		return nil, err
+	}
+	done, err := m.change("detach", &ChangeOptions{RequestKey: "of another manager"})
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	release, err := m.claim(ctx, request.Request)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
+		if m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
+			return detach.Detached{}, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: "the request was recalled"}
+		}
+		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
+	}
+	if recall {
+		// From here on no earlier copy of the request, wherever it still is, makes a
+		// license: it is decided before this, or not at all.
+		m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
+		decide = func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
+			r, err := p.Recall(request.Request, now.Unix)
+			if err != nil {
+				return detach.Detached{}, err
+			}
+			return detach.Detached{Terms: r.Terms(), Existing: r}, nil
+		}
+	} else {
+		r, err := m.recipient(ask.Recipient)
+		if err != nil {
+			return nil, err
+		}
+		if !bytesEqual(r.Sign, ask.RecipientKey) {
+			return nil, &detach.Refusal{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
+				"lmsId %d is known to the key's manager by other keys", ask.Recipient)}
+		}
+		request.Recipient = r
+	}
+	out, err := m.detach(ctx, ask.Key, request.Request, decide)
+	if err != nil {
+		return nil, err
+	}
+	return document.Encode(detachAnswer{ID: out.LicenseID, Death: out.Ends.Unix(), License: out.License}), nil
+}
+
+func (m *Manager) serveReturn(ctx context.Context, from *document.Fingerprint, body []byte) ([]byte, error) {
+	var ask returnAsk
+	if err := document.Decode("return request", body, document.MaxPeerMessage, &ask); err != nil {
+		return nil, err
+	}
+	back, err := document.ParseReturn(ask.Return)
+	if err != nil {
+		return nil, err
+	}
+	done, err := m.change("return", &ChangeOptions{RequestKey: "of another manager"})
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	request := servedKey(from, ask.Own, ask.Return)
+	release, err := m.claim(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var proof document.Proof
+	err = m.inPool(ctx, back.Terms().Key, request, func(s *slot) error {
+		proof, err = m.takeBack(ctx, s, back, request)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return document.Encode(proof), nil
+}
+
+// wireDetail is one [Detail] as managers tell it.
+type wireDetail struct {
+	ProductNumber uint32 `cbor:"1,keyasint"`
+	Modification  uint32 `cbor:"2,keyasint"`
+	FeatureNumber uint32 `cbor:"3,keyasint"`
+	Code          uint32 `cbor:"4,keyasint"`
+	License       uint64 `cbor:"5,keyasint"`
+	Message       string `cbor:"6,keyasint"`
+}
+
+func encodeDetails(details []Detail) []byte {
+	if len(details) == 0 {
+		return nil
+	}
+	var out []wireDetail
+	for _, d := range details {
+		out = append(out, wireDetail{d.ProductNumber, d.Modification, d.FeatureNumber, uint32(d.Code), d.License, d.Message})
+	}
+	return document.Encode(out)
+}
+
+// parseDetails reads what a stranger gives as details; what is none is left out.
+func parseDetails(b []byte) (details []Detail) {
+	var in []wireDetail
+	if len(b) == 0 || document.Decode("details", b, document.MaxPeerMessage, &in) != nil {
+		return nil
+	}
+	for _, d := range in {
+		if d.Code == 0 || document.CheckText(d.Message) != nil {
+			return nil
+		}
+		details = append(details, Detail{
+			ProductNumber: d.ProductNumber, Modification: d.Modification, FeatureNumber: d.FeatureNumber,
+			Code: Code(d.Code), License: d.License, Message: d.Message,
+		})
+	}
+	return details
+}
+
+// recalled remembers for a while the requests that were recalled. What outlives
+// it, and a restart, are requests whose nonce is long stale.
+type recalled struct {
+	mu    sync.Mutex
+	until map[document.Hash]time.Duration
+}
+
+// recallLife is far longer than a request with a good nonce can be on its way.
+const recallLife = 20 * peer.NonceLife
+
+func (r *recalled) add(key document.Hash, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.until == nil {
+		r.until = make(map[document.Hash]time.Duration)
+	}
+	for k, until := range r.until {
+		if until <= now {
+			delete(r.until, k)
+		}
+	}
+	r.until[key] = now + recallLife
+}
+
+func (r *recalled) has(key document.Hash, now time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until[key] > now
+}
