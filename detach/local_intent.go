@@ -37,7 +37,7 @@ type Intent struct {
 	Own     document.Hash       `cbor:"6,keyasint"`  // its own request key, for the other manager
 	Ask     []byte              `cbor:"7,keyasint"`  // of a detach: what is asked for
 	License uint64              `cbor:"8,keyasint"`  // of a return: the license that is given back
-	Until   int64               `cbor:"9,keyasint"` // when the seats are home by themselves, Unix seconds
+	Until   int64               `cbor:"9,keyasint"`  // when the seats are home by themselves, Unix seconds
 	Request document.RequestKey `cbor:"10,keyasint"` // the caller's
 
 	At int64 `cbor:"-"` // when it was recorded, Unix seconds

@@ -1,12 +1,14 @@
 package licensing
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/sojournlm/sojourn/fingerprint"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/fold"
+	"github.com/sojournlm/sojourn/internal/peer"
 )
 
 // computers is the known computers: those in the book, then those that were found
@@ -52,9 +54,26 @@ func found(book *fingerprint.Book, s sight, all []sight) *Computer {
 // see adds what is seen of a computer's manager.
 func (c *Computer) see(s sight) {
 	c.Silent, c.Ahead = s.silent, time.Duration(s.ahead)*time.Second
-	if s.problem != nil {
-		c.Problem = s.problem.Error()
+	c.Problem = plain(s.problem)
+}
+
+// plain is why another manager did not do as it was asked, for people who may use
+// the API: without addresses and the network's own words, which are in the log.
+func plain(err error) string {
+	var refused *peer.Refused
+	var doc *document.Error
+	var own *Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &refused):
+		return refused.Message
+	case errors.As(err, &doc):
+		return "its answer cannot be used: " + doc.Error()
+	case errors.As(err, &own):
+		return own.Message
 	}
+	return "it does not answer"
 }
 
 // Len and At implement [sequence].

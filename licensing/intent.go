@@ -135,7 +135,7 @@ func (in *intents) failed(id uint64, err error) {
 	defer in.mu.Unlock()
 	t := in.at(id)
 	t.failures++
-	t.problem = err.Error()
+	t.problem = plain(err)
 }
 
 func (in *intents) problem(id uint64) string {

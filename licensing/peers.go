@@ -208,7 +208,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	defer s.asking.release()
 	elapsed := p.manager.opts.Clock.Elapsed
 	p.mu.Lock()
-	young := fresh > 0 && s.polled > 0 && s.silent.IsZero() && elapsed()-s.polled < fresh
+	young := fresh > 0 && s.polled > 0 && s.problem == nil && elapsed()-s.polled < fresh
 	p.mu.Unlock()
 	if young {
 		return nil
@@ -274,8 +274,8 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 	defer cancel()
 	asked, done := 0, make(chan struct{}, maxStations)
 	for _, s := range p.stations() {
-		answers := s.polled > 0 && s.silent.IsZero()
-		if answers && s.age(p.manager.opts.Clock) >= listFresh || !answers && silentToo {
+		stale := s.silent.IsZero() && (s.polled == 0 || s.problem != nil || s.age(p.manager.opts.Clock) >= listFresh)
+		if stale || silentToo && !s.silent.IsZero() {
 			asked++
 			p.spawn(func() {
 				p.poll(p.ctx, s.station, listFresh)

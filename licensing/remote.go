@@ -240,7 +240,7 @@ func (m *Manager) originOf(ctx context.Context, key uint64) (*origin, error) {
 		case s.computer == nil:
 			message += fmt.Sprintf("; %s has not answered yet", s.name())
 		case s.problem != nil:
-			message += fmt.Sprintf("; %s does not tell its keys: %v", s.name(), s.problem)
+			message += fmt.Sprintf("; %s does not tell its keys: %v", s.name(), plain(s.problem))
 		}
 	}
 	return nil, &detach.Refusal{Code: ServerNotFound, Message: message}

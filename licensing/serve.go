@@ -41,7 +41,8 @@ type returnAsk struct {
 
 // AnswerPeer answers a message of another manager, whatever it is. The error is
 // about a message that is none, or that its sender has not signed: there is
-// nothing to answer to it. Without [Options].Peers it fails with NoService.
+// nothing to answer to it. Without [Options].Peers it fails with
+// OperationIsNotAllowed.
 func (m *Manager) AnswerPeer(ctx context.Context, message []byte) ([]byte, error) {
 	const op = "answer a manager"
 	done, err := m.begin(op)
@@ -50,7 +51,9 @@ func (m *Manager) AnswerPeer(ctx context.Context, message []byte) ([]byte, error
 	}
 	defer done()
 	if m.peers == nil {
-		return nil, refuse(op, NoService, "this manager keeps to itself")
+		return nil, &Error{
+			Op: op, Code: OperationIsNotAllowed, Message: "this manager keeps to itself", Advice: "Carry files between the two, or ask its operator.",
+		}
 	}
 	answer, err := m.peers.door.Answer(ctx, message)
 	if err != nil {

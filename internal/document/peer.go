@@ -11,7 +11,7 @@ import (
 
 // Limits on what managers say to each other, in bytes.
 const (
-	MaxPeerMessage = 1 << 20
+	MaxPeerMessage = 720 << 10 // in base64 it fits in 1 MiB
 	maxPeerNonce   = 64
 	minPeerNonce   = 16
 )

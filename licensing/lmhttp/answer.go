@@ -50,6 +50,7 @@ func newEncoder(w io.Writer) *json.Encoder {
 // writeList answers with {"name":[rows]}. Rows are made while they are written,
 // so that a list of any length takes the same memory.
 func writeList[T, R any](c *call, name string, list *licensing.List[T], row func(T) R) {
+	c.nameSilent(list.Silent)
 	rows := c.rows(name, list.Total)
 	for entry := range list.All() {
 		if !rows.write(row(entry)) {
@@ -57,6 +58,16 @@ func writeList[T, R any](c *call, name string, list *licensing.List[T], row func
 		}
 	}
 	rows.end()
+}
+
+// nameSilent says which managers did not answer: what a list shows of theirs is
+// as it was when they last did.
+func (c *call) nameSilent(silent []licensing.Computer) {
+	const most = 16 // what is told
+	for _, m := range silent[:min(len(silent), most)] {
+		c.answer.Header().Add("X-Silent-Manager", fmt.Sprintf("host=%s; lmsId=%d; since=%d",
+			strconv.QuoteToASCII(clip(m.HostName)), m.LMSID, unix(m.Silent)))
+	}
 }
 
 // rows is an answer that is a list, being written.

@@ -50,6 +50,9 @@ func everywhere(t *testing.T, m *machine, only func(route) bool, status int, cod
 	}
 }
 
+// tokened are the operations that ask for a token.
+func tokened(r route) bool { return r.kind != peering }
+
 // everything is all that a machine lists.
 func (m *machine) everything(t testing.TB) map[string]string {
 	all := make(map[string]string)
@@ -152,7 +155,10 @@ func TestFormPost(t *testing.T) {
 func TestToken(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.opts.Token = "s3cret" })
 	for _, header := range []string{"", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3cret!", "Bearer S3CRET", "Basic s3cret", "s3cret", "Bearer s3cret "} {
-		everywhere(t, w.office, nil, http.StatusUnauthorized, 38, "Authorization", header)
+		everywhere(t, w.office, tokened, http.StatusUnauthorized, 38, "Authorization", header)
+		if res := w.office.ask("POST", BasePath+peerPath, `{"message":"AAAA"}`, "Authorization", header); res.StatusCode != http.StatusForbidden {
+			t.Errorf("a message of another manager, which proves itself: status %d", res.StatusCode)
+		}
 		if res := w.office.ask("GET", "/nowhere", "", "Authorization", header); res.StatusCode != http.StatusUnauthorized || res.Header.Get("WWW-Authenticate") != "Bearer" {
 			t.Errorf("an unknown path: status %d", res.StatusCode)
 		}

@@ -61,6 +61,7 @@ type problem struct {
 	Message string         `json:"message"`
 	Advice  string         `json:"advice"`
 	Details []detail       `json:"details,omitempty"`
+	Intent  uint64         `json:"intentId,omitempty,string"` // the operation with another manager that it was
 }
 
 // detail is why one feature, or one license, stands in the way.
@@ -95,7 +96,7 @@ func describe(err error) (status int, p problem) {
 	case !errors.As(err, &failure):
 		failure = &licensing.Error{Code: licensing.InternalError, Err: err}
 	}
-	p = problem{Code: failure.Code, Name: failure.Code.Name(), Message: message(failure), Advice: failure.Advice}
+	p = problem{Code: failure.Code, Name: failure.Code.Name(), Message: message(failure), Advice: failure.Advice, Intent: failure.Intent}
 	for _, d := range failure.Details {
 		p.Details = append(p.Details, detail{d.ProductNumber, d.Modification, d.FeatureNumber, d.License, d.Code, d.Message})
 	}
@@ -107,7 +108,7 @@ func describe(err error) (status int, p problem) {
 func message(e *licensing.Error) string {
 	var key *device.Error
 	var store *storage.Error
-	if e.Err == nil || statusOf(e.Code) < http.StatusInternalServerError && !errors.As(e.Err, &key) && !errors.As(e.Err, &store) {
+	if e.Err == nil || e.Code == licensing.ServerNotFound || e.Intent != 0 || statusOf(e.Code) < http.StatusInternalServerError && !errors.As(e.Err, &key) && !errors.As(e.Err, &store) {
 		return e.Message
 	}
 	for _, known := range []struct {

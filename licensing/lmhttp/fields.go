@@ -2,6 +2,7 @@ package lmhttp
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -174,6 +175,19 @@ func (f *fields) file(name string) licensing.Buffer {
 		}
 	}
 	return file
+}
+
+// binary reads bytes in base64.
+func (f *fields) binary(name string) []byte {
+	text := f.text(name)
+	if f.fault() != nil {
+		return nil
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil {
+		f.blame(name, "it is not base64")
+	}
+	return b
 }
 
 // list reads an array of at most so many objects, one after the other.

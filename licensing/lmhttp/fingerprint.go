@@ -18,10 +18,19 @@ type computer struct {
 	IssueTime   int64            `json:"issueTime"`
 	LMSID       uint64           `json:"lmsId,string"`
 	Remote      bool             `json:"remote"`
+
+	// What is seen of its manager on the network, left out where nothing is.
+	ClockAheadSec int64  `json:"clockAheadSec,omitempty"`
+	Conflict      bool   `json:"conflict,omitempty"`
+	Problem       string `json:"problem,omitempty"`
+	SilentSince   int64  `json:"silentSince,omitempty"`
 }
 
 func showComputer(c licensing.Computer) computer {
-	return computer{c.Auto, c.Fingerprint, c.HostName, c.IssueTime.Unix(), c.LMSID, c.Remote}
+	return computer{
+		Auto: c.Auto, Fingerprint: c.Fingerprint, HostName: c.HostName, IssueTime: c.IssueTime.Unix(), LMSID: c.LMSID, Remote: c.Remote,
+		ClockAheadSec: int64(c.Ahead / time.Second), Conflict: c.Conflict, Problem: c.Problem, SilentSince: unix(c.Silent),
+	}
 }
 
 // environment is this computer and the program.

@@ -2,6 +2,7 @@ package lmhttp
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/licensing"
 )
 
@@ -40,6 +42,7 @@ type exchange struct {
 const (
 	detachBody = `{ "offline" : true, "lmsId": "2957062961", "dongleId" : 4006242369, "durationInSec" : 60, "productFeatures": [ { "productNumber": 29, "featureNumber": 4 } ] }`
 	cancelBody = `{ "offline" : true, "dongleId" : 1833675760 }`
+	remoteBody = `{"offline":false,"lmsId":"2957062961","dongleId":4006242369,"durationInSec":60,"productFeatures":[{"productNumber":29,"featureNumber":4}]}`
 	idBody     = `{ "licenseId" : "956653681540574192" }`
 	editBody   = `{ "hostName": "RENAMED", "lmsId": "2957062961" }`
 )
@@ -59,6 +62,7 @@ var (
 	outToLaptop    = func(w *world) { w.detached(w.laptop) }
 	outToOffice    = func(w *world) { w.detached(w.office) }
 	installed      = (*world).installed
+	seen           = func(w *world) { _, err := w.laptop.Keys(w.ctx, licensing.Filter{}); w.ok(err) }
 	cancelled      = (*world).cancelled
 	expired        = func(w *world) { w.detached(w.laptop); w.clock.turn(time.Hour) }
 	pulledOut      = func(w *world) { w.keys[keyA].Unplug() }
@@ -128,6 +132,37 @@ var exchanges = append(append([]exchange{
 	{name: "canceldetach-unknown", method: "POST", target: "/canceldetach", body: `{ "offline" : true, "dongleId" : 1368487351 }`, laptop: true},
 	{name: "canceldetach-expired", method: "POST", target: "/canceldetach", body: cancelBody, laptop: true,
 		arrange: func(w *world) { w.installed(); w.clock.turn(time.Hour) }},
+	{name: "detach-remote", method: "POST", target: "/detach", body: remoteBody, prepare: connect, laptop: true},
+	{name: "detach-remote-exhausted", method: "POST", target: "/detach", prepare: connect, laptop: true,
+		body: strings.Replace(remoteBody, `"durationInSec":60`, `"durationInSec":60,"concurrentResourceToConsume":6`, 1)},
+	{name: "detach-remote-pending", method: "POST", target: "/detach", body: remoteBody, prepare: connect, laptop: true,
+		arrange: func(w *world) { w.cutOff(false) }},
+	{name: "canceldetach-remote", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`,
+		prepare: connect, laptop: true, arrange: func(w *world) { w.borrowed() }},
+	{name: "canceldetach-remote-pending", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`,
+		prepare: connect, laptop: true, arrange: func(w *world) { w.borrowed(); w.cutOff(false) }},
+	{name: "intents", method: "GET", target: "/intents", prepare: connect, laptop: true, arrange: func(w *world) {
+		out := w.borrowed()
+		w.cutOff(false)
+		_, err := w.laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: out.LicenseID}, nil)
+		if !errors.Is(err, licensing.ServerNotFound) {
+			w.Fatal(err)
+		}
+	}},
+	{name: "intents-none", method: "GET", target: "/intents"},
+	{name: "intents-bad-page", method: "GET", target: "/intents?page=none"},
+	{name: "peer-greeting", method: "POST", target: "/peer/messages", prepare: connect,
+		body: fmt.Sprintf(`{"message":%q}`, base64.StdEncoding.EncodeToString(document.NewPeerGreeting(bytes.Repeat([]byte{7}, 32)).Bytes()))},
+	{name: "peer-garbage", method: "POST", target: "/peer/messages", prepare: connect,
+		body: fmt.Sprintf(`{"message":%q}`, base64.StdEncoding.EncodeToString([]byte("garbage")))},
+	{name: "peer-keeps-to-itself", method: "POST", target: "/peer/messages", body: `{"message":"AAAA"}`},
+	{name: "dongles-remote", method: "GET", target: "/dongles?limit=1", prepare: connect, laptop: true},
+	{name: "features-remote", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true},
+	{name: "features-of-silent", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true,
+		arrange: (*world).silence},
+	{name: "fingerprints-found", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: seen},
+	{name: "fingerprints-silent", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: (*world).silence},
+
 	{name: "canceldetach-online", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`, arrange: installed, laptop: true},
 
 	{name: "install", method: "POST", target: "/install", body: installOf("a license"), arrange: outToLaptop, laptop: true},
@@ -286,6 +321,9 @@ func (x *exchange) run(t *testing.T) (transcript, logged string) {
 	res := m.ask(x.method, w.unmask(target), w.unmask(x.body), append([]string{"Authorization", "Bearer " + wrongToken}, x.header...)...)
 	answer, err := io.ReadAll(res.Body)
 	w.ok(err)
+	if w.connected {
+		w.nameIntents()
+	}
 
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s %s HTTP/1.1\n", x.method, target)
@@ -302,6 +340,11 @@ func (x *exchange) run(t *testing.T) (transcript, logged string) {
 	}
 	fmt.Fprintf(&out, "\nHTTP/1.1 %d %s\n", res.StatusCode, http.StatusText(res.StatusCode))
 	res.Header.Del("Content-Length") // that of the real ids and files
+	for _, values := range res.Header {
+		for i := range values {
+			values[i] = w.mask(values[i])
+		}
+	}
 	writeHeader(&out, res.Header)
 	if x.target == "/openapi.yaml" {
 		answer = []byte("the document\n")

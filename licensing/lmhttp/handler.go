@@ -84,7 +84,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *handler) serve(w *answer, r *http.Request) error {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	if err := h.guard.admit(w, r); err != nil {
+	peer := h.paths[r.URL.Path][r.Method].kind == peering
+	if err := h.guard.admit(w, r, peer); err != nil {
 		return err
 	}
 	route, err := h.route(w, r)

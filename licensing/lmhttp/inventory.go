@@ -28,7 +28,7 @@ func (c *call) listFeatures() error {
 	if err != nil {
 		return err
 	}
-	writeList(c, "features", list, showLocalFeature)
+	writeList(c, "features", list, showUsableFeature)
 	return nil
 }
 
@@ -59,6 +59,7 @@ func (c *call) listTree() error {
 	for k := range keys.All() {
 		known[k.ID] = k
 	}
+	c.nameSilent(features.Silent)
 	var total, at int64
 	for range byKey(features) {
 		total++
@@ -106,7 +107,7 @@ func showBranch(key licensing.Key, features []licensing.Feature) branch {
 	}
 	out := branch{dongle: showDongle(key)}
 	for _, f := range features {
-		out.Products = addFeature(out.Products, f, showLocalFeature(f))
+		out.Products = addFeature(out.Products, f, showUsableFeature(f))
 	}
 	return out
 }

@@ -65,11 +65,10 @@ func showFeature(f licensing.Feature) feature {
 	}
 }
 
-// showLocalFeature shows a feature of a key or of an installed license. All of
-// them are of this manager's own computer so far.
-func showLocalFeature(f licensing.Feature) feature {
+// showUsableFeature shows a feature of a key or of an installed license.
+func showUsableFeature(f licensing.Feature) feature {
 	out := showFeature(f)
-	out.Flags.Remote = new(false)
+	out.Flags.Remote = new(f.Remote)
 	return out
 }
 
@@ -115,7 +114,8 @@ type dongle struct {
 	DriverType              uint8       `json:"driverType"`
 	FirmwareVersionText     string      `json:"firmwareVersionText"` // of a hardware key
 	Flags                   dongleFlags `json:"flags"`
-	ManufacturedDate        int64       `json:"manufacturedDate"` // of a hardware key
+	LMSID                   uint64      `json:"lmsId,omitempty,string"` // of the manager that has a remote key
+	ManufacturedDate        int64       `json:"manufacturedDate"`       // of a hardware key
 	ProductsCount           int         `json:"productsCount"`
 	SessionsCount           int         `json:"sessionsCount"`
 	Vendor                  vendor      `json:"vendor"`
@@ -130,6 +130,7 @@ type dongleFlags struct {
 	HardwareMismatchedOrFileCorrupted bool `json:"hardwareMismatchedOrFileCorrupted"`
 	Inaccessible                      bool `json:"inaccessible"`
 	LowBattery                        bool `json:"lowBattery"`
+	Remote                            bool `json:"remote"`
 	TimerError                        bool `json:"timerError"`
 }
 
@@ -141,10 +142,10 @@ func showDongle(k licensing.Key) dongle {
 	software := k.Model == licensing.ModelDL
 	out := dongle{
 		DongleID: k.ID, DongleModel: uint8(k.Model), ProductsCount: k.Products, Vendor: showVendor(k.Vendor),
-		ContainerActivationTime: unix(k.Installed), FirmwareVersionText: k.Firmware, ManufacturedDate: unix(k.Manufactured),
+		ContainerActivationTime: unix(k.Installed), FirmwareVersionText: k.Firmware, LMSID: k.Manager, ManufacturedDate: unix(k.Manufactured),
 		Flags: dongleFlags{
 			BindHardware: software, Expired: k.Expired, Inaccessible: k.Inaccessible,
-			HardwareMismatchedOrFileCorrupted: k.Problem != "",
+			HardwareMismatchedOrFileCorrupted: k.Problem != "", Remote: k.Remote,
 		},
 	}
 	if software {

@@ -20,6 +20,7 @@ const (
 	reading  kind = iota // a query
 	asking               // a query and a body; changes nothing
 	changing             // a query, a body and a request key
+	peering              // a query and a body that proves who sent it
 )
 
 // route is one operation of the API.
@@ -55,6 +56,9 @@ var routes = []route{
 	{"GET", "/dongles", reading, (*call).listDongles},
 	{"GET", "/features", reading, (*call).listFeatures},
 	{"GET", "/dongles/products/features", reading, (*call).listTree},
+
+	{"GET", "/intents", reading, (*call).listIntents},
+	{"POST", peerPath, peering, (*call).peer},
 
 	{"GET", "/openapi.yaml", reading, (*call).openAPI},
 }

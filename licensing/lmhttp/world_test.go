@@ -11,11 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/storage/memory"
@@ -79,6 +81,8 @@ type world struct {
 	office, laptop *machine
 	opts           Options // of the handlers
 	policy         licensing.Policy
+	connected      bool                                             // office and laptop reach each other
+	cut            atomic.Pointer[func(*document.PeerRequest) bool] // whether a message to the office is lost
 	names          []name
 	renamed        []name // from, to
 }
@@ -162,7 +166,15 @@ func (w *world) machine(host string, buses ...transport.Bus) *machine {
 // start opens the manager on what is there.
 func (m *machine) start(host string) (err error) {
 	w := m.w
+	var peers *licensing.Peers
+	if w.connected {
+		peers = &licensing.Peers{Exchange: w.exchange()}
+		if w.office != nil {
+			peers.Addresses = []string{"http://office"}
+		}
+	}
 	m.Manager, err = licensing.Open(w.ctx, m.store, m.anchor, &licensing.Options{
+		Peers:   peers,
 		Vendors: map[uint32]ed25519.PublicKey{demoVendor: w.public()}, Buses: m.buses, HostName: host,
 		Hardware: fingerprint.Static{{Name: fingerprint.MachineComponent, Value: host}},
 		Clock:    w.clock, Policy: w.policy,
@@ -178,6 +190,30 @@ func (m *machine) start(host string) (err error) {
 	m.lmsID, m.file = env.LMSID, env.Fingerprint
 	return nil
 }
+
+// exchange carries messages to the office, through its handler.
+func (w *world) exchange() func(context.Context, string, []byte) ([]byte, error) {
+	exchange := Exchange(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		r.Host = "127.0.0.1:3189"
+		rec := httptest.NewRecorder()
+		New(w.office.Manager, nil).ServeHTTP(rec, r) // what it logs is no exchange of the test
+		return rec.Result(), nil
+	})})
+	return func(ctx context.Context, address string, message []byte) ([]byte, error) {
+		request, err := document.ParsePeerRequest(message)
+		if err != nil {
+			return nil, err
+		}
+		if cut := w.cut.Load(); cut != nil && (*cut)(request) {
+			return nil, errors.New("the line is dead")
+		}
+		return exchange(ctx, address, message)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // restart ends the manager and starts it again under another host name.
 func (m *machine) restart(host string) error {
@@ -247,6 +283,64 @@ func (w *world) cancelled() {
 	w.names = append(w.names, name{fileName("a return"), back.Return.String()})
 }
 
+// connect makes office and laptop reach each other.
+func connect(w *world) { w.connected = true }
+
+// cutOff loses the messages to the office from now on, all or those that are
+// about a detach or a return.
+func (w *world) cutOff(all bool) {
+	w.Helper()
+	cut := func(r *document.PeerRequest) bool { return all || r.Verb > 1 }
+	w.cut.Store(&cut)
+}
+
+// borrowed gets the license of the examples online.
+func (w *world) borrowed() *licensing.Detached {
+	w.Helper()
+	out, err := w.laptop.Detach(w.ctx, licensing.DetachRequest{
+		Recipient: w.laptop.lmsID, Key: keyA, Duration: time.Minute,
+		Features: []licensing.Selector{{ProductNumber: 29, FeatureNumber: 4}},
+	}, nil)
+	w.ok(err)
+	w.names = append(w.names,
+		name{licenseID, strconv.FormatUint(out.LicenseID, 10)},
+		name{licenseIDShort, strconv.FormatUint(uint64(uint32(out.LicenseID)), 10)})
+	return out
+}
+
+// nameIntents names what is pending at the laptop.
+func (w *world) nameIntents() {
+	w.Helper()
+	list, err := w.laptop.Intents(w.ctx, licensing.Page{})
+	w.ok(err)
+	for i := range list.All() {
+		w.names = append(w.names, name{"1234567890123456", strconv.FormatUint(i.ID, 10)})
+	}
+}
+
+// silence cuts the office off and waits until the laptop has noticed.
+func (w *world) silence() {
+	w.Helper()
+	_, err := w.laptop.Keys(w.ctx, licensing.Filter{}) // it answers once
+	w.ok(err)
+	w.cutOff(true)
+	for deadline := time.Now().Add(time.Minute); ; {
+		list, err := w.laptop.Fingerprints(w.ctx, "B2291", licensing.Page{})
+		w.ok(err)
+		for c := range list.All() {
+			if !c.Silent.IsZero() {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			w.Fatal("the laptop never noticed that the office is silent")
+		}
+		w.clock.turn(2 * time.Second) // what it knows is too old for a list, which asks again
+		_, err = w.laptop.Keys(w.ctx, licensing.Filter{})
+		w.ok(err)
+	}
+}
+
 // unmask puts the real ids and files into a text.
 func (w *world) unmask(text string) string {
 	for _, n := range w.names {
@@ -272,7 +366,9 @@ func (w *world) mask(text string) string {
 		var file licensing.Buffer
 		w.ok(file.UnmarshalText([]byte(real)))
 		info, err := detach.Inspect(file)
-		w.ok(err)
+		if _, message := document.ParsePeerRequest(file); message == nil || err != nil {
+			return `"` + fileName("a message of a manager, which nobody can read as anything else") + `"`
+		}
 		return `"` + fileName("a new "+info.Kind.String()) + `"`
 	})
 	return digits.ReplaceAllStringFunc(text, func(real string) string {
