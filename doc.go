@@ -50,6 +50,18 @@
 // State is kept in copy-on-write trees: a published state never changes, so
 // reading takes no lock and a batch that fails is simply dropped.
 //
+// # Other managers
+//
+// Online, a manager takes a seat from another one and installs it in one call.
+// What it begins is first an intent in its own ledger, with a request key of its
+// own, so that it can be asked for again with the same outcome: the origin
+// answers the same key with the same license, and the batch that installs the
+// license settles the intent. An intent whose caller was told that the other fell
+// silent is recalled, and a license that it had brought about is given back
+// without ever having worked. A return is done when the origin's key has signed
+// for it. So whatever dies, the seat is in one place in the end, and in none for no
+// longer than until the license's death time.
+//
 // # The rooms
 //
 //	transport/        carries frames to a key and never reads them
@@ -66,7 +78,8 @@
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
 //	internal/         document (encodings), wire (frames), firmware (the
-//	                  program inside a key), ledger, code, fold, arch
+//	                  program inside a key), ledger, peer (how managers speak to
+//	                  each other), code, fold, arch
 //
 // A package imports only from the floors below its own, from the top:
 //
@@ -75,7 +88,8 @@
 //	licensing/*
 //	licensing
 //	detach
-//	device, fingerprint, internal/ledger, and the plug-ins and suites of the seams
+//	device, fingerprint, internal/ledger, internal/peer, and the plug-ins and suites
+//	of the seams
 //	transport, storage, internal/firmware
 //	internal/document, internal/wire
 //	internal/code, internal/fold
@@ -86,7 +100,6 @@
 //
 // # Not there yet
 //
-// Detaching online between managers; real keys on USB; snapshots and pruning of
-// a ledger; and an operator's word that accepts a store that was rolled back or
+// Real keys on USB; snapshots and pruning of a ledger; and an operator's word that accepts a store that was rolled back or
 // has lost its anchor, or that confirms a clock.
 package sojourn

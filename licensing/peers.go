@@ -78,7 +78,7 @@ type station struct {
 	problem  error                 // why it is silent, or does not tell its keys
 	ahead    int64                 // its clock, seconds
 	keys     []remoteKey           // ordered by id
-	polled   time.Duration         // by the steady clock; when it answered last
+	polled   time.Duration         // by the steady clock; when it answered last, 0 where its news are out of date
 }
 
 // start makes the manager known to others and begins to look for them.
@@ -292,6 +292,13 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 			return
 		}
 	}
+}
+
+// changed says that what a manager told last is out of date.
+func (p *peers) changed(s *station) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.polled = 0
 }
 
 // sight is a station as it is seen at one moment.

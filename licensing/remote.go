@@ -308,6 +308,7 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 				return nil, &peer.Error{Address: s.address, Err: err}
 			}
 		}
+		defer m.peers.changed(s.station)
 		return m.peers.self.Ask(ctx, m.peers.opts.Exchange, s.address, g, verb, encoded)
 	}
 	return nil, last

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,9 @@ type config struct {
 	certificate *tls.Certificate // nil: plain HTTP
 	insecure    bool
 	hosts       []string // that the Host header may name, besides the server's own addresses
+	peers       []string // addresses of other managers
+	admitFound  bool
+	authorities *x509.CertPool // for -peer with HTTPS; nil: the system's
 }
 
 // minToken is how short a token may be, in bytes: enough not to be guessed.
@@ -33,7 +37,7 @@ const minToken = 16
 // parseFlags reads the command line. The usage goes to help.
 func parseFlags(args []string, help io.Writer) (*config, error) {
 	c := &config{vendors: make(map[uint32]ed25519.PublicKey)}
-	var simulate, tokenFile, certFile, keyFile string
+	var simulate, tokenFile, certFile, keyFile, peerCA string
 	var noDemo bool
 	flags := flag.NewFlagSet("lmserver", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -48,6 +52,9 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags.StringVar(&keyFile, "tls-key", "", "the private key of -tls-cert, a PEM `file`")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve other computers without token or TLS: anybody on the network can take seats")
 	flags.Func("allow-host", "answer to this host `name` too; may be repeated", c.allow)
+	flags.Func("peer", "look for another license manager at this `address`, such as http://10.0.0.5:3189; may be repeated", c.peer)
+	flags.StringVar(&peerCA, "peer-ca", "", "trust the certificates in this PEM `file` for HTTPS to other license managers, besides the system's")
+	flags.BoolVar(&c.admitFound, "admit-found", false, "let every computer that is found by itself take seats online (default: only those added by hand)")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -62,7 +69,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	c.demo = !noDemo
 	return c, errors.Join(
 		c.checkListen(), c.trustDemo(), c.readPlans(simulate),
-		c.readToken(tokenFile), c.readCertificate(certFile, keyFile))
+		c.readToken(tokenFile), c.readCertificate(certFile, keyFile), c.readAuthorities(peerCA))
 }
 
 // checkListen also lets requests name the host as -listen does. A wildcard is no
@@ -144,8 +151,7 @@ func (c *config) readCertificate(certFile, keyFile string) error {
 // checkExposure says why the server must not serve on that address as it is set
 // up, if so.
 func (c *config) checkExposure(at net.Addr) error {
-	tcp, ok := at.(*net.TCPAddr)
-	if c.insecure || ok && tcp.IP.IsLoopback() {
+	if c.insecure || onlyHere(at) {
 		return nil
 	}
 	var missing []string

@@ -62,13 +62,15 @@ func TestFlags(t *testing.T) {
 		"-vendor", "1368487351=" + file(t, []byte(inBase64)),
 		"-token-file", file(t, []byte("0123456789abcdef\r\n")),
 		"-allow-host", "a.example", "-allow-host", "b.example",
+		"-peer", "http://10.0.0.5:3189", "-peer", "https://[::1]:1/x/", "-admit-found",
 	}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &config{
 		listen: "licenses.example.com:0", data: "d", host: "H", insecure: true, token: "0123456789abcdef",
-		hosts:   []string{"a.example", "b.example", "licenses.example.com"},
+		hosts: []string{"a.example", "b.example", "licenses.example.com"},
+		peers: []string{"http://10.0.0.5:3189", "https://[::1]:1/x/"}, admitFound: true,
 		vendors: map[uint32]ed25519.PublicKey{1708389999: public, 7: public, demoVendor: public},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{})); diff != "" {
@@ -123,6 +125,10 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"-tls-cert", raw}, "-tls-cert: -tls-key is missing"},
 		{[]string{"-tls-key", raw}, "-tls-key: -tls-cert is missing"},
 		{[]string{"-tls-cert", raw, "-tls-key", raw}, "-tls-cert, -tls-key: tls: failed to find any PEM data"},
+		{[]string{"-peer", "10.0.0.5:3189"}, "flag -peer: \"10.0.0.5:3189\" is no address of a manager"},
+		{[]string{"-peer", "ftp://10.0.0.5"}, "want one such as http://10.0.0.5:3189"},
+		{[]string{"-peer-ca", missing}, "-peer-ca: open " + missing},
+		{[]string{"-peer-ca", raw}, "has no certificate in PEM"},
 		{[]string{"-allow-host", ""}, "flag -allow-host: want a host name"},
 		{[]string{"-allow-host", "https://x"}, "flag -allow-host: want a host name"},
 	} {
@@ -140,6 +146,7 @@ func TestHelp(t *testing.T) {
 	}
 	for _, name := range []string{
 		"listen", "data", "simulate", "host", "vendor", "no-demo", "token-file", "tls-cert", "tls-key", "insecure", "allow-host",
+		"peer", "peer-ca", "admit-found",
 	} {
 		if !strings.Contains(help.String(), "\n  -"+name) {
 			t.Errorf("the help does not name -%s", name)

@@ -52,6 +52,7 @@ func openHouse(ctx context.Context, c *config, log *slog.Logger) (h *house, err 
 	h.Manager, err = licensing.Open(ctx, h.store, h.anchor, &licensing.Options{
 		Vendors:  c.vendors,
 		Buses:    []transport.Bus{h.rack.bus()},
+		Peers:    c.network(),
 		HostName: c.host,
 		Logger:   log,
 	})

@@ -24,6 +24,11 @@
 // in its description becomes an update of its pool. A key that is no longer
 // listed is pulled out; its seats stay where they are.
 //
+// It answers other license managers, and looks for those that -peer names: their
+// keys are listed with its own, and their seats can be detached online. Seats leave
+// its own keys only for computers whose fingerprint was added, unless -admit-found
+// admits those that were found by themselves.
+//
 // When it is ready it prints one line, "listening on http://HOST:PORT", to
 // standard output. Everything else is a log on standard error. SIGTERM or an
 // interrupt lets the requests under way come to their end; a second one ends the

@@ -102,7 +102,7 @@ var operations = []string{
 	"GET /cancelled/licenses", "POST /cancelled/download", "DELETE /cancelled/licenses",
 	"GET /fingerprints", "POST /fingerprints", "PUT /fingerprints", "DELETE /fingerprints",
 	"GET /environment", "GET /dongles", "GET /features", "GET /dongles/products/features",
-	"GET /openapi.yaml",
+	"GET /intents", "POST /peer/messages", "GET /openapi.yaml",
 }
 
 func operation(method, path string) string {
@@ -121,6 +121,7 @@ type ledgers struct {
 	house                                   *house
 	health                                  *readiness
 	ready, seats, batch, commit, key, calls *prometheus.Desc
+	pending, managers                       *prometheus.Desc
 }
 
 func newLedgers(h *house, health *readiness) *ledgers {
@@ -136,12 +137,15 @@ func newLedgers(h *house, health *readiness) *ledgers {
 		commit: describe("commit_seconds", "Time of a batch's commit to the store.", "ledger"),
 		key:    describe("key_seconds", "Time of the key's, or the anchor's, signature of a batch.", "ledger"),
 		calls:  describe("commands_total", "Commands that were answered with committed batches.", "ledger"),
+
+		pending:  describe("pending_operations", "Operations with other managers that have not ended yet."),
+		managers: describe("known_managers", "Other managers that were found on the network.", "state"),
 	}
 }
 
 // Describe implements [prometheus.Collector].
 func (l *ledgers) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{l.ready, l.seats, l.batch, l.commit, l.key, l.calls} {
+	for _, d := range []*prometheus.Desc{l.ready, l.seats, l.batch, l.commit, l.key, l.calls, l.pending, l.managers} {
 		out <- d
 	}
 }
@@ -172,6 +176,34 @@ func (l *ledgers) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(l.calls, prometheus.CounterValue, float64(s.Commands), ledger)
 	}
 	l.collectSeats(ctx, out, pools)
+	l.collectManagers(ctx, out)
+}
+
+func (l *ledgers) collectManagers(ctx context.Context, out chan<- prometheus.Metric) {
+	intents, err := l.house.Intents(ctx, licensing.Page{})
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(l.pending, err)
+		return
+	}
+	out <- prometheus.MustNewConstMetric(l.pending, prometheus.GaugeValue, float64(intents.Total))
+	computers, err := l.house.Fingerprints(ctx, "", licensing.Page{})
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(l.managers, err)
+		return
+	}
+	states := map[string]float64{"answers": 0, "silent": 0}
+	for c := range computers.All() {
+		switch {
+		case !c.Remote || !c.Auto:
+		case c.Silent.IsZero():
+			states["answers"]++
+		default:
+			states["silent"]++
+		}
+	}
+	for state, n := range states {
+		out <- prometheus.MustNewConstMetric(l.managers, prometheus.GaugeValue, n, state)
+	}
 }
 
 // collectSeats leaves out the licenses installed here: their seats are counted

@@ -13,13 +13,15 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script, err := os.ReadFile("roundtrip.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, commands, found := strings.Cut(string(script), "# README: from here\n")
-	commands, _, _ = strings.Cut(commands, "# README: to here")
-	if !found || !strings.Contains(string(readme), "```sh\n"+commands+"```\n") {
-		t.Errorf("README does not show\n%s", commands)
+	for _, name := range []string{"roundtrip.sh", "online.sh"} {
+		script, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, commands, found := strings.Cut(string(script), "# README: from here\n")
+		commands, _, _ = strings.Cut(commands, "# README: to here")
+		if !found || !strings.Contains(string(readme), "```sh\n"+commands+"```\n") {
+			t.Errorf("README does not show, of %s:\n%s", name, commands)
+		}
 	}
 }
