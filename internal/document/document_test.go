@@ -59,7 +59,7 @@ func TestEveryFlippedBitOfAFile(t *testing.T) {
 }
 
 var anyLink = []Link{LinkEnvelope, LinkOutside, LinkVersion, LinkEncoding, LinkContent, LinkSeal, LinkVendor,
-	LinkFeatures, LinkBatch, LinkCheckpoint, LinkRecipient, LinkFingerprint}
+	LinkFeatures, LinkBatch, LinkCheckpoint, LinkRecipient, LinkFingerprint, LinkPeer}
 
 // A license without its seal stands on its signatures alone.
 func TestEveryFlippedBitOfAnOpenLicense(t *testing.T) {

@@ -145,3 +145,22 @@ func BenchmarkParsePool(b *testing.B) {
 		ok(ParsePool(raw))(b)
 	}
 }
+
+func peerMessages(t testing.TB) (greeting, request *PeerRequest, answer *PeerAnswer) {
+	t.Helper()
+	w := newWorld(t)
+	greeting = NewPeerGreeting(bytes.Repeat([]byte{5}, 32))
+	request = ok(SignPeerRequest(w.manager, w.fingerprint, 3, public(w.key), bytes.Repeat([]byte{6}, 40), []byte("body")))(t)
+	answer = ok(SignPeerAnswer(w.manager, w.fingerprint, request, PeerAnswer{Time: testIssued, Code: 3, Message: "no", Body: []byte{7}}))(t)
+	return greeting, request, answer
+}
+
+func FuzzParsePeerRequest(f *testing.F) {
+	greeting, request, _ := peerMessages(f)
+	fuzz(f, ParsePeerRequest, (*PeerRequest).Bytes, greeting.Bytes(), request.Bytes())
+}
+
+func FuzzParsePeerAnswer(f *testing.F) {
+	_, request, answer := peerMessages(f)
+	fuzz(f, func(b []byte) (*PeerAnswer, error) { return ParsePeerAnswer(b, request) }, (*PeerAnswer).Bytes, answer.Bytes())
+}

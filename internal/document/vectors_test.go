@@ -41,12 +41,16 @@ type vectors struct {
 		Header      string `json:"header"`
 		Checkpoint  string `json:"checkpoint"`
 		Proof       string `json:"proof"`
+		PeerRequest string `json:"peer_request"`
+		PeerAnswer  string `json:"peer_answer"`
 	} `json:"documents"`
 	Signed struct {
 		PoolLicense string `json:"pool_license"`
 		Checkpoint  string `json:"checkpoint"`
 		Return      string `json:"return"`
 		Fingerprint string `json:"fingerprint"`
+		PeerRequest string `json:"peer_request"`
+		PeerAnswer  string `json:"peer_answer"`
 	} `json:"signed_messages"`
 	Hashes struct {
 		FeatureRoot string `json:"feature_root"`
@@ -90,6 +94,11 @@ func (w *world) vectors(t *testing.T, sealed []byte) vectors {
 	v.Documents.Header = x(w.header)
 	v.Documents.Checkpoint = x(Encode(w.checkpoint))
 	v.Documents.Proof = x(Encode(w.proof))
+
+	_, request, answer := peerMessages(t)
+	v.Documents.PeerRequest, v.Documents.PeerAnswer = x(request.Bytes()), x(answer.Bytes())
+	v.Signed.PeerRequest = x(DomainPeerRequest.message(request.payload()))
+	v.Signed.PeerAnswer = x(DomainPeerAnswer.message(answer.payload()))
 
 	v.Signed.PoolLicense = x(DomainPool.message(w.pool.Signed.Head))
 	v.Signed.Checkpoint = x(DomainCheckpoint.message(w.checkpoint.payload()))
