@@ -102,7 +102,8 @@ func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledg
 	}
 	switch {
 	case now.Wall < t.Issued-maxBehind:
-		return no(RTCError, "this computer's clock is %v behind the license's issue time", time.Duration(t.Issued-now.Wall)*time.Second)
+		return no(RTCError, "this computer's clock shows %s, and that of the key's manager showed %s when it made the license",
+			time.Unix(now.Wall, 0).UTC().Format(time.RFC3339), time.Unix(t.Issued, 0).UTC().Format(time.RFC3339))
 	case at >= t.Death && now.Err != nil:
 		return 0, 0, now.Err
 	case at >= t.Death:

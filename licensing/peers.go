@@ -218,10 +218,10 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 		return errOwn
 	}
 	var keys []remoteKey
-	var problem error
+	var problem error // with what it tells, though it answers
 	if err == nil {
 		keys, problem = p.inventory(ctx, s.address, g)
-		if _, refused := errors.AsType[*peer.Refused](problem); problem != nil && !refused {
+		if silence, ok := errors.AsType[*peer.Error](problem); ok && silence.Sent {
 			err = problem
 		}
 	}
