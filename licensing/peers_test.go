@@ -85,9 +85,12 @@ func TestFoundComputers(t *testing.T) {
 func TestAskedOften(t *testing.T) {
 	inBubble(t, func(w *world) {
 		_, laptop, n := two(w)
+		var mu sync.Mutex
 		var asked []time.Time
 		dead := false
 		n.set(func(from, to *machine, message []byte) fate {
+			mu.Lock()
+			defer mu.Unlock()
 			if request, err := document.ParsePeerRequest(message); from == laptop && err == nil && request.Greeting() {
 				asked = append(asked, time.Now())
 			}
@@ -100,10 +103,12 @@ func TestAskedOften(t *testing.T) {
 			dead bool
 			most time.Duration
 		}{{false, 5 * time.Second}, {true, 10 * time.Second}} {
-			dead = c.dead
-			asked = nil
+			mu.Lock()
+			dead, asked = c.dead, nil
+			mu.Unlock()
 			time.Sleep(5 * time.Minute)
 			synctest.Wait()
+			mu.Lock()
 			var longest time.Duration
 			for i := range asked[1:] {
 				longest = max(longest, asked[i+1].Sub(asked[i]))
@@ -111,6 +116,7 @@ func TestAskedOften(t *testing.T) {
 			if longest > c.most || len(asked) < 20 || len(asked) > 200 {
 				t.Errorf("dead %v: asked %d times, %v apart at most", c.dead, len(asked), longest)
 			}
+			mu.Unlock()
 		}
 	})
 }
@@ -289,9 +295,12 @@ func TestFalseOrigin(t *testing.T) {
 		office, laptop, n := two(w)
 		lent, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
 		w.ok(err)
+		var mu sync.Mutex
 		var inventory []byte
 		liar := newThief(t, 1<<40, "A LIAR")
 		liar.inside = func(r *document.PeerRequest) document.PeerAnswer {
+			mu.Lock()
+			defer mu.Unlock()
 			if r.Verb == 1 {
 				return document.PeerAnswer{Body: inventory}
 			}
@@ -306,7 +315,9 @@ func TestFalseOrigin(t *testing.T) {
 			answer, err := through(ctx, address, message)
 			if request, fault := document.ParsePeerRequest(message); fault == nil && request.Verb == 1 && err == nil {
 				if parsed, fault := document.ParsePeerAnswer(answer, request); fault == nil && parsed.Code == 0 {
+					mu.Lock()
 					inventory = parsed.Body
+					mu.Unlock()
 				}
 			}
 			return answer, err
