@@ -12,9 +12,8 @@ import (
 // every machine.
 var setns = map[string]uintptr{"amd64": 308, "arm64": 268, "riscv64": 268, "loong64": 268}[runtime.GOARCH]
 
-// enter runs fn in a namespace: sockets that it makes belong there for good. fn
-// must not start goroutines that make others.
-func enter(ns string, fn func()) error {
+// enter runs fn in a namespace and gives its error.
+func enter(ns string, fn func() error) error {
 	if setns == 0 {
 		return fmt.Errorf("netlab: the number of setns is not known for %s", runtime.GOARCH)
 	}
@@ -33,8 +32,7 @@ func enter(ns string, fn func()) error {
 			done <- fmt.Errorf("netlab: entering %s: %w", ns, errno)
 			return
 		}
-		fn()
-		done <- nil
+		done <- fn()
 	}()
 	return <-done
 }

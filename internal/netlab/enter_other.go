@@ -4,6 +4,6 @@ package netlab
 
 import "errors"
 
-func enter(string, func()) error {
+func enter(string, func() error) error {
 	return errors.New("netlab: network namespaces are a thing of Linux")
 }

@@ -52,6 +52,10 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns, name}, args...)...)
 }
 
+// Do runs fn, by this process, so that the sockets it makes are the host's for
+// good. It must leave making them to no other goroutine.
+func (h *Host) Do(fn func() error) error { return enter(h.ns, fn) }
+
 // DialContext connects from the host, by this process: an http.Transport of the
 // test can take it. The address is a literal one: a lab has no name server.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -59,24 +63,20 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 		return nil, fmt.Errorf("netlab: dial a literal address and port: %w", err)
 	}
 	var conn net.Conn
-	var failed error
-	err := enter(h.ns, func() { conn, failed = new(net.Dialer).DialContext(ctx, network, address) })
-	if err == nil {
-		err = failed
-	}
+	err := h.Do(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
 	return conn, err
 }
 
 // Listen listens on the host, by this process; port 0 chooses one.
 func (h *Host) Listen(ctx context.Context, port int) (net.Listener, error) {
 	var listener net.Listener
-	var failed error
-	err := enter(h.ns, func() {
-		listener, failed = new(net.ListenConfig).Listen(ctx, "tcp", netip.AddrPortFrom(h.a4, uint16(port)).String())
+	err := h.Do(func() (err error) {
+		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", netip.AddrPortFrom(h.a4, uint16(port)).String())
+		return err
 	})
-	if err == nil {
-		err = failed
-	}
 	return listener, err
 }
 

@@ -191,8 +191,7 @@ func packets(t *testing.T, a, b *Host, to *net.UDPAddr, n int) int {
 	var sender, receiver net.PacketConn
 	open := func(h *Host, f func() error) {
 		t.Helper()
-		var failed error
-		if err := errors.Join(enter(h.ns, func() { failed = f() }), failed); err != nil {
+		if err := h.Do(f); err != nil {
 			t.Fatal(err)
 		}
 	}
