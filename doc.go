@@ -62,6 +62,7 @@
 //	detach/           the rules, and the documents' public face
 //	licensing/        the public package
 //	    lmhttp/       its HTTP API
+//	    discovery/    managers find each other on the local network
 //	    issuer/       the vendor's side: signs pools
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
