@@ -74,12 +74,13 @@
 //	detach/           the rules, and the documents' public face
 //	licensing/        the public package
 //	    lmhttp/       its HTTP API
+//	    discovery/    managers find each other on the local network
 //	    issuer/       the vendor's side: signs pools
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
 //	internal/         document (encodings), wire (frames), firmware (the
 //	                  program inside a key), ledger, peer (how managers speak to
-//	                  each other), code, fold, arch
+//	                  each other), code, fold, netlab (networks for tests), arch
 //
 // A package imports only from the floors below its own, from the top:
 //

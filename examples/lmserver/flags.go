@@ -28,6 +28,7 @@ type config struct {
 	hosts       []string // that the Host header may name, besides the server's own addresses
 	peers       []string // addresses of other managers
 	admitFound  bool
+	discover    bool           // look for other managers on the network, and be found there
 	authorities *x509.CertPool // for -peer with HTTPS; nil: the system's
 }
 
@@ -38,7 +39,7 @@ const minToken = 16
 func parseFlags(args []string, help io.Writer) (*config, error) {
 	c := &config{vendors: make(map[uint32]ed25519.PublicKey)}
 	var simulate, tokenFile, certFile, keyFile, peerCA string
-	var noDemo bool
+	var noDemo, noDiscovery bool
 	flags := flag.NewFlagSet("lmserver", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:3189", "serve on this `address`; port 0 is any free one")
@@ -55,6 +56,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags.Func("peer", "look for another license manager at this `address`, such as http://10.0.0.5:3189; may be repeated", c.peer)
 	flags.StringVar(&peerCA, "peer-ca", "", "trust the certificates in this PEM `file` for HTTPS to other license managers, besides the system's")
 	flags.BoolVar(&c.admitFound, "admit-found", false, "let every computer that is found by itself take seats online (default: only those added by hand)")
+	flags.BoolVar(&noDiscovery, "no-discovery", false, "neither look for other license managers on the local network nor be found there; on loopback addresses it is never done")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -66,7 +68,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	case flags.NArg() > 0:
 		return nil, fmt.Errorf("%q is no flag (lmserver -help lists them)", flags.Arg(0))
 	}
-	c.demo = !noDemo
+	c.demo, c.discover = !noDemo, !noDiscovery
 	return c, errors.Join(
 		c.checkListen(), c.trustDemo(), c.readPlans(simulate),
 		c.readToken(tokenFile), c.readCertificate(certFile, keyFile), c.readAuthorities(peerCA))

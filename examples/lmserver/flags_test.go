@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &config{
-		listen: "127.0.0.1:3189", demo: true, hosts: []string{"127.0.0.1"},
+		listen: "127.0.0.1:3189", demo: true, discover: true, hosts: []string{"127.0.0.1"},
 		vendors: map[uint32]ed25519.PublicKey{demoVendor: demoPublic()},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{})); diff != "" {
@@ -62,7 +62,7 @@ func TestFlags(t *testing.T) {
 		"-vendor", "1368487351=" + file(t, []byte(inBase64)),
 		"-token-file", file(t, []byte("0123456789abcdef\r\n")),
 		"-allow-host", "a.example", "-allow-host", "b.example",
-		"-peer", "http://10.0.0.5:3189", "-peer", "https://[::1]:1/x/", "-admit-found",
+		"-peer", "http://10.0.0.5:3189", "-peer", "https://[::1]:1/x/", "-admit-found", "-no-discovery",
 	}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestHelp(t *testing.T) {
 	}
 	for _, name := range []string{
 		"listen", "data", "simulate", "host", "vendor", "no-demo", "token-file", "tls-cert", "tls-key", "insecure", "allow-host",
-		"peer", "peer-ca", "admit-found",
+		"peer", "peer-ca", "admit-found", "no-discovery",
 	} {
 		if !strings.Contains(help.String(), "\n  -"+name) {
 			t.Errorf("the help does not name -%s", name)

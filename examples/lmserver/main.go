@@ -24,8 +24,8 @@
 // in its description becomes an update of its pool. A key that is no longer
 // listed is pulled out; its seats stay where they are.
 //
-// It answers other license managers, and looks for those that -peer names: their
-// keys are listed with its own, and their seats can be detached online. Seats leave
+// It answers other license managers, and looks for those that -peer names and, where
+// it listens on more than loopback, for those on the local network: their keys are listed with its own, and their seats can be detached online. Seats leave
 // its own keys only for computers whose fingerprint was added, unless -admit-found
 // admits those that were found by themselves.
 //

@@ -33,6 +33,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger, ready io.Writer) (e
 	if err := c.checkExposure(ln.Addr()); err != nil {
 		return err
 	}
+	c.discover = c.discover && !onlyHere(ln.Addr())
 	if c.demo {
 		log.Warn("the demo vendor is trusted, whose private key everybody has: good for trying out only; -no-demo ends it",
 			"vendor", "DEMONVK", "publicCode", demoVendor)
@@ -65,6 +66,18 @@ func serve(ctx context.Context, c *config, log *slog.Logger, ready io.Writer) (e
 	}
 	if _, err := fmt.Fprintf(ready, "listening on %s://%s\n", scheme, reachable(ln.Addr())); err != nil {
 		return fmt.Errorf("standard output: %w", err)
+	}
+	if c.discover {
+		announcing, stop := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			announce(announcing, c, ln.Addr(), env.HostName, log)
+		}()
+		defer func() {
+			stop()
+			<-ended
+		}()
 	}
 	return drain(ctx, server, serving, log)
 }
