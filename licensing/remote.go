@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -253,7 +254,7 @@ func (m *Manager) ownOrigin() *origin {
 // originBy is the manager with an lmsId and a public key, wherever it is; at is
 // empty where it was not found yet.
 func (m *Manager) originBy(id uint64, public []byte) *origin {
-	if bytesEqual(public, m.self.identity.Public()) {
+	if bytes.Equal(public, m.self.identity.Public()) {
 		return m.ownOrigin()
 	}
 	return &origin{manager: m, id: id, public: public, at: m.peers.of(public)}
@@ -278,7 +279,7 @@ func (o *origin) name() string {
 // refuse by what the greeting tells, before anything is asked.
 func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahead int64) error) ([]byte, error) {
 	m, encoded := o.manager, document.Encode(body)
-	if bytesEqual(o.public, m.self.identity.Public()) {
+	if bytes.Equal(o.public, m.self.identity.Public()) {
 		state, _ := m.local.Read()
 		answer, err := m.serve(ctx, state.Book().Local().Fingerprint, verb, encoded)
 		if r, ok := errors.AsType[*peer.Refused](err); ok {

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -73,7 +74,7 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(c.ID); ok && bytesEqual(r.Sign, c.Sign) && bytesEqual(r.Seal, c.Seal) {
+		if r, _, ok := m.foundRecipient(c.ID); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
 			return nil
 		}
 	}
@@ -143,28 +144,25 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	}
 	defer release()
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-		if m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
-			return detach.Detached{}, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: "the request was recalled"}
+		if !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
+			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 		}
-		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
+		r, err := p.Recall(request.Request, now.Unix)
+		if err != nil {
+			return detach.Detached{}, err
+		}
+		return detach.Detached{Terms: r.Terms(), Existing: r}, nil
 	}
 	if recall {
-		// From here on no earlier copy of the request, wherever it still is, makes a
-		// license: it is decided before this, or not at all.
+		// From here on no copy of the request, wherever it still is, makes a license:
+		// it was decided before this, or it is not decided any more.
 		m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
-		decide = func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-			r, err := p.Recall(request.Request, now.Unix)
-			if err != nil {
-				return detach.Detached{}, err
-			}
-			return detach.Detached{Terms: r.Terms(), Existing: r}, nil
-		}
 	} else {
 		r, err := m.recipient(ask.Recipient)
 		if err != nil {
 			return nil, err
 		}
-		if !bytesEqual(r.Sign, ask.RecipientKey) {
+		if !bytes.Equal(r.Sign, ask.RecipientKey) {
 			return nil, &detach.Refusal{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
 				"lmsId %d is known to the key's manager by other keys", ask.Recipient)}
 		}
