@@ -158,6 +158,7 @@ var exchanges = append(append([]exchange{
 	{name: "peer-keeps-to-itself", method: "POST", target: "/peer/messages", body: `{"message":"AAAA"}`},
 	{name: "dongles-remote", method: "GET", target: "/dongles?limit=1", prepare: connect, laptop: true},
 	{name: "features-remote", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true},
+	{name: "tree-remote", method: "GET", target: "/dongles/products/features?dongle=4006242369&feature=4", prepare: connect, laptop: true},
 	{name: "features-of-silent", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true,
 		arrange: (*world).silence},
 	{name: "fingerprints-found", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: seen},
