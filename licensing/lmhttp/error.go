@@ -126,5 +126,8 @@ func message(e *licensing.Error) string {
 			return known.text
 		}
 	}
+	if e.Code == licensing.StorageCorrupted {
+		return "the store failed, or holds what this program does not understand, so nothing is changed or granted"
+	}
 	return e.Code.Error()
 }
