@@ -3,6 +3,7 @@ package licensing
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -87,15 +88,15 @@ func (s *slot) describe() Key {
 		ID: s.info.ID, Model: Model(s.info.Model), Vendor: s.info.Vendor,
 		Firmware: s.info.Firmware, Manufactured: s.info.Manufactured, Inaccessible: !s.accessible(),
 	}
-	pool, err := s.served()
-	if pool != nil {
+	_, err := s.served()
+	if pool := s.shown(); pool != nil {
 		state, _ := pool.Read()
 		k.Products = products(vendorsFeatures(state))
 		if err == nil {
 			err = pool.Refusal()
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()
 	}
 	return k
@@ -161,10 +162,7 @@ func (m *Manager) inPool(ctx context.Context, key uint64, request document.Reque
 	} else if s = m.rack.find(key); s == nil {
 		return err
 	}
-	if pool, _ := s.served(); pool != nil {
-		err = doubting(err, request, pool)
-	}
-	return err
+	return doubting(err, request, doubts{s, request})
 }
 
 // changeable gives the ledger of the key's pool, or why it changes nothing now.

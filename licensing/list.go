@@ -183,7 +183,7 @@ func decimal[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n
 func (m *Manager) features() iter.Seq[Feature] {
 	return func(yield func(Feature) bool) {
 		for _, s := range m.rack.all() {
-			pool, _ := s.served()
+			pool := s.shown()
 			if pool == nil {
 				continue
 			}
@@ -194,7 +194,7 @@ func (m *Manager) features() iter.Seq[Feature] {
 				f.Detachable = fs.Feature.Detachable
 				f.DetachAllowed = m.opts.Policy.Allows(fs.Feature)
 				f.CancelRequired = state.Out(m.self.id(), fs.Feature.Ref()) != nil
-				f.Inaccessible = !s.accessible()
+				f.Inaccessible = !s.serves()
 				if !yield(f) {
 					return
 				}
@@ -246,7 +246,7 @@ func (m *Manager) ListDetached(ctx context.Context, filter Filter) (*List[Detach
 	defer done()
 	var parts merged
 	for _, s := range m.rack.all() {
-		pool, _ := s.served()
+		pool := s.shown()
 		if pool == nil || filter.Key != nil && *filter.Key != s.info.ID {
 			continue
 		}
