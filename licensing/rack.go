@@ -255,8 +255,11 @@ func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey
 	if pool != nil && stored != nil {
 		stored.Close(ctx) // it wrote nothing
 	}
-	if err != nil || pool == nil || pool.Refusal() != nil {
-		return err // a pool that refuses can be read; every change says why not
+	if err != nil || pool == nil {
+		return err
+	}
+	if refusal := pool.Refusal(); refusal != nil {
+		return s.doubtStore(ctx, m, refusal) // the pool can be read; every change says why not
 	}
 	if m.local.Refusal() == nil { // else all is refused anyway, for a better reason
 		if err := m.witness(ctx, pool); err != nil {

@@ -83,6 +83,20 @@ func vouch(stored *ledger.Ledger[*detach.Pool]) error {
 	return state.Vouched()
 }
 
+// doubtStore makes the manager refuse everything where a pool's refusal shows that
+// the whole store was put back: it knows the key, and the key knows more. A key that
+// the store knows nothing of was used elsewhere before it came.
+func (s *slot) doubtStore(ctx context.Context, m *Manager, refusal error) error {
+	if !errors.Is(refusal, ErrRolledBack) {
+		return nil
+	}
+	public, err := ledger.Stored(ctx, s.ledger(m, nil, s.clock))
+	if err == nil && public != nil {
+		m.suspect(refusal)
+	}
+	return err
+}
+
 // suspect makes the manager refuse everything where err says that its store was
 // put back.
 func (m *Manager) suspect(err error) {

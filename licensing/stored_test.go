@@ -153,6 +153,7 @@ func TestStorePutBackWithoutItsKey(t *testing.T) {
 	s.refused(s.office.Install(s.ctx, back, nil), licensing.NoService)
 	s.ok(s.office.keys[0].Plug())
 	s.office.poolBarred(s.laptop, back, licensing.ErrRolledBack)
+	s.office.barred(licensing.ErrRolledBack)
 }
 
 // What is stored under a key's name and leads back to no trusted vendor, or does
