@@ -45,8 +45,8 @@ type Key struct {
 }
 
 // Keys looks for keys on all buses and at the other managers and lists them, and
-// the licenses installed here, by key id. Filter.Product and Filter.Feature do not
-// apply.
+// the licenses installed here, by key id. A search finds a key by its features too.
+// Filter.Product and Filter.Feature do not apply.
 func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	const op = "list keys"
 	done, err := m.begin(op)
@@ -56,6 +56,14 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	defer done()
 	m.rack.scan(ctx, m)
 	m.peers.refresh(ctx, false)
+	query := fold.NewQuery(filter.Search)
+	found := make(map[uint64]bool) // by key id, where a feature or the key itself is found
+	for _, s := range m.shelves(filter.Key) {
+		for range s.chosen(Filter{}, query) {
+			found[s.key] = true
+			break
+		}
+	}
 	var keys []Key
 	for _, s := range m.rack.all() {
 		keys = append(keys, s.describe())
@@ -71,10 +79,8 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	for _, r := range m.remotes() {
 		keys = append(keys, r.key())
 	}
-	query := fold.NewQuery(filter.Search)
 	keys = slices.DeleteFunc(keys, func(k Key) bool {
-		return filter.Key != nil && *filter.Key != k.ID ||
-			!query.In(decimal(k.ID), decimal(k.Vendor), PublicCodeText(k.Vendor))
+		return filter.Key != nil && *filter.Key != k.ID || !found[k.ID] && !query.In(keyTexts(k.ID, k.Vendor)...)
 	})
 	slices.SortStableFunc(keys, func(a, b Key) int { return cmp.Compare(a.ID, b.ID) })
 	return withSilent(m, func() (*List[Key], error) {
