@@ -123,6 +123,9 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"-tls-cert", raw}, "-tls-cert: -tls-key is missing"},
 		{[]string{"-tls-key", raw}, "-tls-key: -tls-cert is missing"},
 		{[]string{"-tls-cert", raw, "-tls-key", raw}, "-tls-cert, -tls-key: tls: failed to find any PEM data"},
+		{[]string{"-host", strings.Repeat("x", 256)}, "-host: 256 bytes, at most 255"},
+		{[]string{"-host", "a\nb"}, "-host: want a name"},
+		{[]string{"-verify"}, "-verify: -data is missing"},
 		{[]string{"-allow-host", ""}, "flag -allow-host: want a host name"},
 		{[]string{"-allow-host", "https://x"}, "flag -allow-host: want a host name"},
 	} {
@@ -139,7 +142,7 @@ func TestHelp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"listen", "data", "simulate", "host", "vendor", "no-demo", "token-file", "tls-cert", "tls-key", "insecure", "allow-host",
+		"listen", "data", "simulate", "host", "vendor", "no-demo", "token-file", "tls-cert", "tls-key", "insecure", "allow-host", "verify",
 	} {
 		if !strings.Contains(help.String(), "\n  -"+name) {
 			t.Errorf("the help does not name -%s", name)

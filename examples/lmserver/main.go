@@ -24,6 +24,9 @@
 // in its description becomes an update of its pool. A key that is no longer
 // listed is pulled out; its seats stay where they are.
 //
+// With -verify it goes through everything that is stored instead: it prints what it
+// found, or the first thing that does not add up, and ends with status 0 or 1.
+//
 // When it is ready it prints one line, "listening on http://HOST:PORT", to
 // standard output. Everything else is a log on standard error. SIGTERM or an
 // interrupt lets the requests under way come to their end; a second one ends the
@@ -70,7 +73,11 @@ func run() (exit int) {
 			os.Exit(1)
 		})
 	})
-	if err := serve(ctx, c, log, os.Stdout); err != nil {
+	work := serve
+	if c.verify {
+		work = verify
+	}
+	if err := work(ctx, c, log, os.Stdout); err != nil {
 		log.Error("failed", "error", err)
 		return 1
 	}
