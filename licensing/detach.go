@@ -92,8 +92,13 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
 		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 	})
-	if errors.Is(err, DongleNotFound) && m.peers != nil {
-		return m.fetch(ctx, op, req.Key, request)
+	if unseen := errors.Is(err, DongleNotFound); m.peers != nil && (unseen || errors.Is(err, NoService) && !errors.Is(err, ErrUnknown)) {
+		switch at, why := m.originOf(ctx, req.Key); {
+		case at != nil && !at.own():
+			return m.fetch(ctx, op, at, req.Key, request)
+		case at == nil && unseen:
+			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
+		}
 	}
 	return out, fail(op, err)
 }

@@ -248,16 +248,7 @@ func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license
 
 // fetch has the manager of a key elsewhere detach for any known computer, and gives
 // the file.
-func (m *Manager) fetch(ctx context.Context, op string, key uint64, r detach.DetachRequest) (*Detached, error) {
-	at, err := m.originOf(ctx, key)
-	if err != nil {
-		var none *detach.Refusal
-		if errors.As(err, &none) && none.Code == ServerNotFound {
-			none = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %s", key, none.Message)}
-			return nil, fail(op, none)
-		}
-		return nil, fail(op, err)
-	}
+func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest) (*Detached, error) {
 	own := r.Request.Key // what is asked for again is the same there too
 	if own == (document.Hash{}) {
 		own = newOwn()
