@@ -20,7 +20,8 @@ import (
 // Peers are the settings by which a manager finds other managers, shows their
 // keys as its own, and gives and takes seats online. Others are who their keys
 // say, wherever they are found; nothing that comes from them is believed but
-// what a vendor's or a key's signature bears out.
+// what a vendor's or a key's signature bears out. Those that were found stay among
+// the known computers until the manager is closed.
 type Peers struct {
 	// Exchange carries one message to the manager at an address and brings its
 	// answer; lmhttp.Exchange does over HTTP. It must be set.
