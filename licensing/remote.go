@@ -101,8 +101,8 @@ func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
 	var list inventory
 	size := 0
 	for _, s := range m.rack.all() {
-		pool, err := s.served()
-		if pool == nil || err != nil {
+		pool := s.shown()
+		if pool == nil {
 			continue
 		}
 		state, _ := pool.Read()

@@ -95,6 +95,10 @@ func (m *Manager) serve(ctx context.Context, from *document.Fingerprint, verb ui
 		err = &detach.Refusal{Code: OutdatedVersion, Message: fmt.Sprintf("this manager does not know request %d; it is of an older version", verb)}
 	}
 	if e := (*Error)(nil); errors.As(fail("answer a manager", err), &e) {
+		if e.Err != nil { // what a store or a key says is for the operator here
+			m.opts.Logger.Warn("another manager's request failed", "lmsId", from.Computer.ID, "error", e.Err)
+			e.Message = e.Code.Error()
+		}
 		return nil, &peer.Refused{Code: e.Code, Message: e.Message, Details: encodeDetails(e.Details)}
 	}
 	return answer, nil
@@ -214,6 +218,7 @@ type wireDetail struct {
 	Code          uint32 `cbor:"4,keyasint"`
 	License       uint64 `cbor:"5,keyasint"`
 	Message       string `cbor:"6,keyasint"`
+	Whole         bool   `cbor:"7,keyasint"`
 }
 
 func encodeDetails(details []Detail) []byte {
@@ -222,7 +227,7 @@ func encodeDetails(details []Detail) []byte {
 	}
 	var out []wireDetail
 	for _, d := range details {
-		out = append(out, wireDetail{d.ProductNumber, d.Modification, d.FeatureNumber, uint32(d.Code), d.License, d.Message})
+		out = append(out, wireDetail{d.ProductNumber, d.Modification, d.FeatureNumber, uint32(d.Code), d.License, d.Message, d.Whole})
 	}
 	return document.Encode(out)
 }
@@ -239,7 +244,7 @@ func parseDetails(b []byte) (details []Detail) {
 		}
 		details = append(details, Detail{
 			ProductNumber: d.ProductNumber, Modification: d.Modification, FeatureNumber: d.FeatureNumber,
-			Code: Code(d.Code), License: d.License, Message: d.Message,
+			Code: Code(d.Code), License: d.License, Message: d.Message, Whole: d.Whole,
 		})
 	}
 	return details
