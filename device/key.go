@@ -1,11 +1,3 @@
-// Package device speaks to one open license key: what it is, which pool license
-// it holds, where its ledger stands, and how to move both on. It works over any
-// [transport.Conn], and believes nothing that comes from there before it has
-// checked it.
-//
-// Commands are repeated a few times when an answer is lost or damaged; every
-// command of the protocol may be. When that does not help, the error is an
-// [*Error] that says whether the key may have acted all the same.
 package device
 
 import (

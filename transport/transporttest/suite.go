@@ -17,8 +17,8 @@ import (
 )
 
 // Rig is a bus with keys plugged in, and hands to move them. The keys answer as
-// package internal/wire describes; the suite leaves their ledgers and pools as
-// they are.
+// the page of package device describes; the suite leaves their ledgers and pools
+// as they are.
 type Rig struct {
 	Bus transport.Bus
 
