@@ -66,7 +66,8 @@
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
 //	internal/         document (encodings), wire (frames), firmware (the
-//	                  program inside a key), ledger, code, fold, arch
+//	                  program inside a key), gadget (its body on USB), usbip,
+//	                  ledger, code, fold, arch
 //
 // A package imports only from the floors below its own, from the top:
 //

@@ -36,6 +36,8 @@ var Floors = []Room{
 	{Path: "storage/memory", Floor: 3, Plugin: true, UsedBy: []string{"licensing/licensingtest"}, Third: []string{"github.com/tidwall/btree"}},
 	{Path: "storage/badgerstore", Floor: 3, Plugin: true, Third: []string{"github.com/dgraph-io/badger/v4", "github.com/dgraph-io/ristretto/v2", "golang.org/x/sys"}},
 	{Path: "storage/storagetest", Floor: 3, Plugin: true},
+	{Path: "internal/usbip", Floor: 4},
+	{Path: "internal/gadget", Floor: 3},
 	{Path: "internal/firmware", Floor: 2, Third: []string{"golang.org/x/sys"}},
 	{Path: "transport", Floor: 2, Seam: true},
 	{Path: "storage", Floor: 2, Seam: true},
