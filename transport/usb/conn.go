@@ -22,9 +22,7 @@ type conn struct {
 	claim *claim
 	turn  chan struct{} // holds one token while no exchange is under way
 
-	// life ends when the connection does; its cause is ErrNoKey or ErrClosed.
-	life context.Context
-	end  context.CancelCauseFunc
+	life life
 
 	// What follows needs the token.
 	buffer []byte
@@ -50,7 +48,7 @@ const maxStale = 4
 func newConn(b *Bus, id transport.KeyID, claim *claim) *conn {
 	c := &conn{bus: b, id: id, claim: claim, turn: make(chan struct{}, 1)}
 	c.turn <- struct{}{}
-	c.life, c.end = context.WithCancelCause(context.Background())
+	c.life.begin(b.opts.Timeout)
 	// Larger than any frame, and full packets: whatever fits ends with a short one.
 	packets := transport.MaxFrame/claim.place.maxPacket + 1
 	c.buffer = make([]byte, packets*claim.place.maxPacket)
@@ -70,22 +68,21 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	select {
 	case <-c.turn:
 		defer func() { c.turn <- struct{}{} }()
-	case <-c.life.Done():
-		return nil, c.fail(context.Cause(c.life), false)
+	case <-c.life.done:
+		return nil, c.fail(c.life.why(), false)
 	case <-ctx.Done():
 		return nil, c.fail(ctx.Err(), false)
 	}
+	work, landed := c.life.fly(ctx)
+	defer landed()
 	switch {
-	case c.life.Err() != nil:
-		return nil, c.fail(context.Cause(c.life), false)
+	case c.life.why() != nil:
+		return nil, c.fail(c.life.why(), false)
 	case ctx.Err() != nil:
 		return nil, c.fail(ctx.Err(), false)
 	case len(request) > transport.MaxFrame:
 		return nil, c.fail(transport.ErrTooLong, false)
 	}
-	work, cancel := context.WithTimeout(ctx, c.bus.opts.Timeout)
-	defer cancel()
-	defer context.AfterFunc(c.life, cancel)()
 	if err := c.settle(); err != nil {
 		return nil, c.fail(c.reason(ctx, err), false)
 	}
@@ -175,7 +172,7 @@ func (c *conn) reason(ctx context.Context, err error) error {
 		err = meaning(err)
 	}
 	if errors.Is(err, transport.ErrNoKey) {
-		c.end(transport.ErrNoKey)
+		c.life.end(transport.ErrNoKey)
 	}
 	return err
 }
@@ -188,8 +185,8 @@ func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) 
 		c.state = halted
 	case gousb.TransferCancelled:
 		switch {
-		case c.life.Err() != nil:
-			return context.Cause(c.life)
+		case c.life.why() != nil:
+			return c.life.why()
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
@@ -205,7 +202,7 @@ func (c *conn) fail(err error, sent bool) error {
 // Close implements [transport.Conn].
 func (c *conn) Close() error {
 	c.closing.Do(func() {
-		c.end(transport.ErrClosed)
+		c.life.end(transport.ErrClosed)
 		<-c.turn // no transfer is under way now, and none begins
 		c.err = c.claim.close()
 		c.bus.forget(c)

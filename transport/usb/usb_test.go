@@ -51,9 +51,9 @@ func stick(t testing.TB, id uint64, speed gadget.Speed) *usbtest.Stick {
 }
 
 // openBus opens a bus for a test.
-func openBus(t testing.TB) *usb.Bus {
+func openBus(t testing.TB, opts *usb.Options) *usb.Bus {
 	t.Helper()
-	b, err := usb.Open(nil)
+	b, err := usb.Open(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
