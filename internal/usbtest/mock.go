@@ -97,15 +97,24 @@ type mockPort struct {
 
 // Plug implements [Stack].
 func (m *mock) Plug(d *gadget.Device) (Port, error) {
-	m.mu.Lock()
-	m.address++
-	a := m.address%126 + 1
-	m.mu.Unlock()
+	a := m.freeAddress()
 	p := &mockPort{mock: m, device: d, address: a, name: fmt.Sprintf("%d-%d", mockBus, a), node: fmt.Sprintf("bus/usb/%03d/%03d", mockBus, a)}
 	if err := p.show(); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// freeAddress gives the next address that nothing has, from 2 to 127.
+func (m *mock) freeAddress() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		m.address = max(2, (m.address+1)%128)
+		if _, err := os.Lstat(filepath.Join(m.Devices(), fmt.Sprintf("%d-%d", mockBus, m.address))); err != nil {
+			return m.address
+		}
+	}
 }
 
 func (p *mockPort) path(parts ...string) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/gadget"
+	"github.com/sojournlm/sojourn/internal/wire"
 	"github.com/sojournlm/sojourn/transport"
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
@@ -154,4 +155,37 @@ func (s slowed) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 		}
 	}
 	return answer, err
+}
+
+// Position is the number of the key's newest batch, read past USB, whether the stick
+// is in or out.
+func (s *Stick) Position() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.port == nil {
+		if err := s.Key.Plug(); err != nil {
+			return 0, err
+		}
+		defer s.Key.Unplug()
+		conn, err := s.bus.Open(context.Background(), s.Key.BusID())
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
+		return position(conn)
+	}
+	return position(s.conn)
+}
+
+func position(conn transport.Conn) (uint64, error) {
+	b, err := conn.Exchange(context.Background(), wire.Frame{Op: wire.OpInfo}.Encode())
+	if err != nil {
+		return 0, err
+	}
+	f, err := wire.Parse(b)
+	if err != nil {
+		return 0, err
+	}
+	info, err := wire.ParseInfo(f.Payload)
+	return info.Seq, err
 }

@@ -41,6 +41,8 @@ func Open(opts *Options) (*Bus, error) {
 // lister finds the keys that are plugged in.
 type lister interface {
 	list() ([]plugged, error)
+	// hazard is an error where opening a device is known to go wrong.
+	hazard() error
 	close() error
 }
 
@@ -135,8 +137,8 @@ func printable(serial string) string {
 	return serial[:min(len(serial), 64)]
 }
 
-// Open implements [transport.Bus]. Errors also wrap [ErrPermission] and
-// [ErrForeign].
+// Open implements [transport.Bus]. Errors also wrap [ErrPermission], [ErrForeign]
+// and [ErrNeighbour].
 func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
 	fail := func(err error) (transport.Conn, error) {
 		return nil, &transport.Error{Op: "open", Key: id, Err: err}
@@ -152,6 +154,9 @@ func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, err
 	if at < 0 {
 		return fail(transport.ErrNoKey)
 	}
+	if err := b.hazard(); err != nil {
+		return fail(err)
+	}
 	claim, err := open(b.opts, found[at].plugged)
 	if err != nil {
 		return fail(err)
@@ -165,6 +170,12 @@ func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, err
 	b.conns[c] = struct{}{}
 	b.mu.Unlock()
 	return c, nil
+}
+
+func (b *Bus) hazard() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lister.hazard()
 }
 
 func (b *Bus) forget(c *conn) {

@@ -190,7 +190,11 @@ func endpoints(s gousb.InterfaceSetting) (where, bool) {
 
 // newContext is gousb's, which panics where libusb does not start.
 func newContext() (c *gousb.Context, err error) {
-	defer recovered(&err)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("libusb does not start: %v", p)
+		}
+	}()
 	return gousb.NewContext(), nil
 }
 
@@ -207,7 +211,7 @@ func openDevices(c *gousb.Context, wanted func(*gousb.DeviceDesc) bool) (devices
 
 func recovered(err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("libusb or gousb failed: %v", p)
+		*err = fmt.Errorf("%w (%v)", ErrNeighbour, p)
 	}
 }
 

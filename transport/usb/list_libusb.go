@@ -31,6 +31,8 @@ func newLibusb(o Options) (lister, error) {
 	return &libusb{opts: o, context: c}, nil
 }
 
+func (l *libusb) hazard() error { return nil }
+
 func (l *libusb) close() error { return l.context.Close() }
 
 func (l *libusb) list() (keys []plugged, err error) {

@@ -4,6 +4,7 @@ package usb
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,9 +30,19 @@ type sysfs struct {
 type look struct {
 	address int
 	key     *plugged // nil: no key
+	hazard  bool
 }
 
 func (s *sysfs) close() error { return nil }
+
+func (s *sysfs) hazard() error {
+	for place, l := range s.seen {
+		if l.hazard {
+			return fmt.Errorf("%w (it is at %s)", ErrNeighbour, place)
+		}
+	}
+	return nil
+}
 
 func (s *sysfs) list() ([]plugged, error) {
 	entries, err := os.ReadDir(s.root)
@@ -50,8 +61,8 @@ func (s *sysfs) list() ([]plugged, error) {
 		}
 		address := s.number(place, "devnum", 10)
 		l, known := s.seen[place]
-		if !known || l.address != address || l.key == nil {
-			l = look{address, s.key(place, address)}
+		if !known || l.address != address || l.key == nil { // or it was not ready yet
+			l = look{address, s.key(place, address), hazardous(s.bytes(place, "descriptors"))}
 		}
 		now[place] = l
 		if l.key != nil {
@@ -85,12 +96,36 @@ func (s *sysfs) key(place string, address int) *plugged {
 	return nil
 }
 
-func (s *sysfs) text(place, attribute string) string {
-	b, err := os.ReadFile(filepath.Join(s.root, place, attribute))
-	if err != nil {
-		return ""
+// hazardous tells descriptors in which an interface comes back after another one.
+// gousb then finds one without settings, and panics on that; what the devices before
+// it in the list were asked for is never given back.
+func hazardous(descriptors []byte) bool {
+	const configuration, intf = 2, 4
+	seen, last := map[byte]bool{}, -1
+	for b := descriptors; len(b) >= 2 && b[0] >= 2 && int(b[0]) <= len(b); b = b[b[0]:] {
+		switch {
+		case b[1] == configuration:
+			clear(seen)
+			last = -1
+		case b[1] == intf && b[0] > 2:
+			number := b[2]
+			if seen[number] && last != int(number) {
+				return true
+			}
+			seen[number], last = true, int(number)
+		}
 	}
-	return strings.TrimSpace(string(b))
+	return false
+}
+
+func (s *sysfs) text(place, attribute string) string {
+	return strings.TrimSpace(string(s.bytes(place, attribute)))
+}
+
+// bytes is an attribute, empty where it is gone.
+func (s *sysfs) bytes(place, attribute string) []byte {
+	b, _ := os.ReadFile(filepath.Join(s.root, place, attribute))
+	return b
 }
 
 // number is an attribute, or -1.

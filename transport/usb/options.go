@@ -43,4 +43,7 @@ var (
 		"on Windows give the key the driver WinUSB")
 	// ErrForeign: the device is not an open key, or one of a later kind.
 	ErrForeign = errors.New("the USB device does not have the interface of an open key")
+	// ErrNeighbour: another device, broken or hostile, describes itself in a way that
+	// gousb cannot read, and as long as it is plugged in no key can be opened.
+	ErrNeighbour = errors.New("a USB device describes itself in a way that cannot be read; pull it out to use keys")
 )
