@@ -253,6 +253,13 @@ func unixTime(seconds int64) (time.Time, error) {
 
 func empty(b []byte) (struct{}, error) { return struct{}{}, wire.ParseEmpty(b) }
 
+// Ended reports whether the connection is known to have ended, because the key was
+// pulled out or it was closed. It does not ask the key.
+func (k *Key) Ended() bool {
+	e, ok := k.conn.(transport.Ender)
+	return ok && e.Ended()
+}
+
 // Close ends the connection. A command under way fails. Closing twice is
 // harmless.
 func (k *Key) Close() error { return k.conn.Close() }

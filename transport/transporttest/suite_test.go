@@ -144,10 +144,11 @@ var said = []string{
 	"It is chosen by the bus, opaque to everybody else, and",
 	"Bus lists and opens the keys of one kind of port.",
 	"Conn is a connection to one key.",
+	"Ender is a Conn that knows, without talking to the key, whether it has ended: a key that was pulled out and put back is listed again, and its old connection is of no more use. A Conn need not be one.",
 	"A response that is lost or not whole, as far as the Conn can tell, is [ErrGarbled].",
 }
 
-// contract is the documentation of KeyID, Bus and Conn.
+// contract is the documentation of KeyID, Bus, Conn and Ender.
 func contract(t *testing.T) string {
 	file, err := parser.ParseFile(token.NewFileSet(), "../transport.go", nil, parser.ParseComments)
 	if err != nil {
@@ -164,7 +165,7 @@ func contract(t *testing.T) string {
 		switch spec.Name.Name {
 		case "KeyID":
 			add(d.Doc)
-		case "Bus", "Conn":
+		case "Bus", "Conn", "Ender":
 			add(d.Doc)
 			for _, m := range spec.Type.(*ast.InterfaceType).Methods.List {
 				add(m.Doc)

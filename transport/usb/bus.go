@@ -75,7 +75,8 @@ func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 	return infos, nil
 }
 
-// look lists the keys of now, ordered by name.
+// look lists the keys of now, ordered by name. Connections to those that are gone, or
+// were put in anew, have ended.
 func (b *Bus) look() ([]named, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,6 +88,11 @@ func (b *Bus) look() ([]named, error) {
 		return nil, err
 	}
 	b.named = name(found, b.named)
+	for c := range b.conns {
+		if !slices.ContainsFunc(found, func(p plugged) bool { return p.place == c.at.place && p.address == c.at.address }) {
+			c.life.end(transport.ErrNoKey)
+		}
+	}
 	return b.named, nil
 }
 
@@ -161,7 +167,7 @@ func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, err
 	if err != nil {
 		return fail(err)
 	}
-	c := newConn(b, id, claim)
+	c := newConn(b, found[at], claim)
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()

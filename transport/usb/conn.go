@@ -19,6 +19,7 @@ import (
 type conn struct {
 	bus   *Bus
 	id    transport.KeyID
+	at    plugged
 	claim *claim
 	turn  chan struct{} // holds one token while no exchange is under way
 
@@ -45,8 +46,8 @@ const (
 // was asked for.
 const maxStale = 4
 
-func newConn(b *Bus, id transport.KeyID, claim *claim) *conn {
-	c := &conn{bus: b, id: id, claim: claim, turn: make(chan struct{}, 1)}
+func newConn(b *Bus, key named, claim *claim) *conn {
+	c := &conn{bus: b, id: key.id, at: key.plugged, claim: claim, turn: make(chan struct{}, 1)}
 	c.turn <- struct{}{}
 	c.life.begin(b.opts.Timeout)
 	// Larger than any frame, and full packets: whatever fits ends with a short one.
@@ -198,6 +199,10 @@ func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) 
 func (c *conn) fail(err error, sent bool) error {
 	return &transport.Error{Op: "exchange", Key: c.id, Sent: sent, Err: err}
 }
+
+// Ended implements [transport.Ender]. That the key was pulled out is noticed by an
+// exchange or when keys are listed.
+func (c *conn) Ended() bool { return c.life.why() != nil }
 
 // Close implements [transport.Conn].
 func (c *conn) Close() error {
