@@ -11,6 +11,8 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"github.com/sojournlm/sojourn/transport/usb"
 )
 
 // config is what the flags say, with the files they name read and checked.
@@ -21,6 +23,8 @@ type config struct {
 	vendors     map[uint32]ed25519.PublicKey
 	demo        bool
 	keys        []plan
+	usb         bool // use keys on USB
+	usbIDs      usb.Options
 	token       string           // "": none is asked for
 	certificate *tls.Certificate // nil: plain HTTP
 	insecure    bool
@@ -48,6 +52,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags.StringVar(&keyFile, "tls-key", "", "the private key of -tls-cert, a PEM `file`")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve other computers without token or TLS: anybody on the network can take seats")
 	flags.Func("allow-host", "answer to this host `name` too; may be repeated", c.allow)
+	c.usbFlags(flags)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

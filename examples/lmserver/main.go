@@ -24,6 +24,10 @@
 // in its description becomes an update of its pool. A key that is no longer
 // listed is pulled out; its seats stay where they are.
 //
+// With -usb it uses the keys that are plugged into the computer too, and those that
+// come later; the program must be built for it, with -tags gousb. Their pools are what
+// is in them.
+//
 // When it is ready it prints one line, "listening on http://HOST:PORT", to
 // standard output. Everything else is a log on standard error. SIGTERM or an
 // interrupt lets the requests under way come to their end; a second one ends the

@@ -24,6 +24,7 @@ var Floors = []Room{
 	{Path: ".", Floor: 0},
 	{Path: "internal/arch", Floor: 0},
 	{Path: "examples/", Floor: 8, Third: []string{"github.com/prometheus/client_golang"}},
+	{Path: "examples/internal/demo", Floor: 7},
 	{Path: "licensing/licensingtest", Floor: 7},
 	{Path: "licensing/", Floor: 6},
 	{Path: "licensing", Floor: 5, Third: []string{"golang.org/x/sync"}},
