@@ -40,6 +40,7 @@ var Floors = []Room{
 	{Path: "storage/storagetest", Floor: 3, Plugin: true},
 	{Path: "internal/usbtest", Floor: 5, Third: []string{"golang.org/x/sys"}},
 	{Path: "internal/usbtest/vmrun", Floor: 5, Third: []string{"golang.org/x/sys"}},
+	{Path: "internal/functionfs", Floor: 4, Third: []string{"golang.org/x/sys"}},
 	{Path: "internal/usbip", Floor: 4},
 	{Path: "internal/gadget", Floor: 3},
 	{Path: "internal/firmware", Floor: 2, Third: []string{"golang.org/x/sys"}},
