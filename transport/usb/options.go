@@ -1,9 +1,19 @@
 package usb
 
 import (
+	_ "embed"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
+
+// UdevRule is a file for /etc/udev/rules.d on Linux, 70-sojourn.rules, that lets
+// people use keys of the ids for tests. It says itself what to do with it.
+//
+//go:embed 70-sojourn.rules
+var UdevRule string
 
 // Options are the settings of a bus. The zero Options find keys of the ids for
 // tests.
@@ -15,6 +25,17 @@ type Options struct {
 	// Timeout is how long a key may take for an answer, whatever the caller's
 	// context allows. Zero: ten seconds.
 	Timeout time.Duration
+}
+
+// ParseIDs reads a device's ids as lsusb writes them: VENDOR:PRODUCT, in hexadecimal.
+func ParseIDs(text string) (vendor, product uint16, err error) {
+	before, after, _ := strings.Cut(text, ":")
+	v, err := strconv.ParseUint(before, 16, 16)
+	p, err2 := strconv.ParseUint(after, 16, 16)
+	if err != nil || err2 != nil || v == 0 {
+		return 0, 0, fmt.Errorf("USB ids %q: want two numbers of up to four hexadecimal digits, such as 1209:0001", text)
+	}
+	return uint16(v), uint16(p), nil
 }
 
 func (o *Options) withDefaults() Options {
