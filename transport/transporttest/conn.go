@@ -149,6 +149,7 @@ func endCases() []testCase {
 		{
 			name:     "Unplugged",
 			sentence: "When the key is unplugged, an exchange in flight and all later ones fail with [ErrNoKey], also after it is plugged in again.",
+			hands:    true,
 			run: func(b *bench) error {
 				return b.with(func(c transport.Conn) error {
 					if err := errors.Join(b.answers(c), b.Unplug(b.Keys[0])); err != nil {
@@ -173,11 +174,13 @@ func endCases() []testCase {
 		{
 			name:     "Ended",
 			sentence: "Ended reports whether all exchanges from now on fail with [ErrNoKey] or [ErrClosed].",
+			hands:    true,
 			run:      func(b *bench) error { return b.with(b.knowsItsEnd) },
 		},
 		{
 			name:     "UnpluggedInFlight",
 			sentence: "When the key is unplugged, an exchange in flight and all later ones fail with [ErrNoKey], also after it is plugged in again.",
+			hands:    true,
 			slow:     true,
 			run: func(b *bench) error {
 				return b.with(func(c transport.Conn) error {
@@ -249,6 +252,7 @@ func endCases() []testCase {
 		{
 			name:     "CloseTwice",
 			sentence: "Closing twice is harmless, and closing after the key was unplugged is too.",
+			hands:    true,
 			run:      closeTwice,
 		},
 	}

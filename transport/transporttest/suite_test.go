@@ -2,6 +2,7 @@ package transporttest_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -67,6 +68,40 @@ func TestBadSetup(t *testing.T) {
 	}); err == nil {
 		t.Error("passed without keys")
 	}
+}
+
+// One key and no hands, as with hardware on a desk: what can be tested is.
+func TestWithoutHands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone := func(bus func(transport.Bus) transport.Bus) error {
+			return transporttest.Check(t.Context(), func() (*transporttest.Rig, error) {
+				rig, err := simulated()
+				if err == nil {
+					rig = &transporttest.Rig{Bus: bus(rig.Bus), Keys: rig.Keys[:1], Close: rig.Close}
+				}
+				return rig, err
+			})
+		}
+		if err := alone(func(b transport.Bus) transport.Bus { return onlyFirst{b} }); err != nil {
+			t.Error(err)
+		}
+		broken := mutant{exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+			return bytes.Clone(request), nil
+		}}
+		if err := alone(func(b transport.Bus) transport.Bus {
+			return &mutantBus{inner: onlyFirst{b}, m: broken, conns: map[transport.KeyID]transport.Conn{}}
+		}); err == nil {
+			t.Error("a bus whose keys echo passed")
+		}
+	})
+}
+
+// onlyFirst is a bus with one key of another's.
+type onlyFirst struct{ transport.Bus }
+
+func (b onlyFirst) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
+	infos, err := b.Bus.Keys(ctx)
+	return infos[:min(1, len(infos))], err
 }
 
 // Every mutant keeps the contract but for one sentence, and is caught at it.

@@ -175,14 +175,17 @@ func program(ctx context.Context, bus transport.Bus, id transport.KeyID, prev de
 }
 
 func TestSecondOpener(t *testing.T) {
-	s := stick(t, 0x53, gadget.HighSpeed)
-	first, second := openBus(t, nil), openBus(t, nil)
-	conn, err := first.Open(t.Context(), busID(s))
+	secondOpener(t, openBus(t, nil), openBus(t, nil), busID(stick(t, 0x53, gadget.HighSpeed)))
+}
+
+func secondOpener(t *testing.T, first, second transport.Bus, id transport.KeyID) {
+	t.Helper()
+	conn, err := first.Open(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if _, err := second.Open(t.Context(), busID(s)); !errors.Is(err, transport.ErrBusy) {
+		if _, err := second.Open(t.Context(), id); !errors.Is(err, transport.ErrBusy) {
 			t.Errorf("a second program opens it: %v", err)
 		}
 	}
@@ -193,7 +196,7 @@ func TestSecondOpener(t *testing.T) {
 	if err := conn.Close(); err != nil {
 		t.Error(err)
 	}
-	again, err := second.Open(t.Context(), busID(s))
+	again, err := second.Open(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,19 +206,28 @@ func TestSecondOpener(t *testing.T) {
 // A thousand exchanges are given up, at whatever point they are; then the key answers.
 func TestThousandCancels(t *testing.T) {
 	s := stick(t, 0x54, gadget.HighSpeed)
-	conn, err := openBus(t, nil).Open(t.Context(), busID(s))
+	gaveUp := thousandCancels(t, openBus(t, nil), busID(s), s.Slow)
+	if gaveUp < 200 {
+		t.Errorf("only %d were given up", gaveUp)
+	}
+}
+
+// thousandCancels tells how many of a thousand were given up. slow makes the key slow,
+// so that its answer is waited for, too.
+func thousandCancels(t *testing.T, bus transport.Bus, id transport.KeyID, slow func(time.Duration)) (gaveUp int) {
+	t.Helper()
+	conn, err := bus.Open(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	began := time.Now()
 	exchanges(t, conn, 50)
-	usual := time.Since(began) / 50
-	s.Slow(usual) // so that the answer is waited for, too
-	defer s.Slow(0)
+	usual := min(time.Since(began)/50, 3*time.Millisecond)
+	slow(usual)
+	defer slow(0)
 	before := usage(t)
 	request := wire.Frame{Op: wire.OpInfo}
-	gaveUp := 0
 	for i := range 1000 {
 		ctx, cancel := context.WithTimeout(t.Context(), usual*time.Duration(i%50)/25)
 		request.Seq++
@@ -228,24 +240,25 @@ func TestThousandCancels(t *testing.T) {
 			}
 		}
 	}
-	if gaveUp < 200 {
-		t.Errorf("only %d were given up", gaveUp)
-	}
 	request.Seq++
 	answer, err := conn.Exchange(t.Context(), request.Encode())
 	if f, parseErr := wire.Parse(answer); err != nil || parseErr != nil || !f.Answers(request) {
 		t.Errorf("afterwards: %x, %v", answer, err)
 	}
 	before.compare(t)
+	return gaveUp
 }
 
 // Ten thousand exchanges leave nothing behind, and neither do openings and closings.
 func TestLeaks(t *testing.T) {
-	s := stick(t, 0x55, gadget.HighSpeed)
-	bus := openBus(t, nil)
+	leaks(t, openBus(t, nil), busID(stick(t, 0x55, gadget.HighSpeed)), 10_000)
+}
+
+func leaks(t *testing.T, bus transport.Bus, id transport.KeyID, n int) {
+	t.Helper()
 	all := usage(t)
 	for range 5 {
-		conn, err := bus.Open(t.Context(), busID(s))
+		conn, err := bus.Open(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,14 +268,14 @@ func TestLeaks(t *testing.T) {
 		}
 	}
 	all.compare(t)
-	conn, err := bus.Open(t.Context(), busID(s))
+	conn, err := bus.Open(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	exchanges(t, conn, 500) // so that all that is kept for later is there
+	exchanges(t, conn, n/20) // so that all that is kept for later is there
 	open := usage(t)
-	exchanges(t, conn, 10_000)
+	exchanges(t, conn, n)
 	open.compare(t)
 }
 

@@ -20,6 +20,9 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *physicalKey != "" {
+		os.Exit(m.Run()) // on the USB of this computer
+	}
 	os.Exit(usbtest.Main(m))
 }
 
@@ -53,6 +56,9 @@ func stick(t testing.TB, id uint64, speed gadget.Speed) *usbtest.Stick {
 // openBus opens a bus for a test.
 func openBus(t testing.TB, opts *usb.Options) *usb.Bus {
 	t.Helper()
+	if *physicalKey == "" {
+		stack(t)
+	}
 	b, err := usb.Open(opts)
 	if err != nil {
 		t.Fatal(err)
