@@ -21,6 +21,7 @@ const (
 	argumentsPath = "/arguments" // separated by zero bytes
 	modulesPath   = "/modules"   // with a file "list" of their names
 	workPath      = "/work"      // the program's directory
+	toolsPath     = "/bin"       // what -add adds
 )
 
 // pack writes the machine's file system: an initramfs.
@@ -39,7 +40,7 @@ func (m *machine) pack(to string) error {
 	a.libraries(m.args[0])
 	a.file(argumentsPath, 0o644, []byte(strings.Join(m.args[1:], "\x00")))
 	for _, name := range m.extra {
-		a.copy(name, name)
+		a.copy(path.Join(toolsPath, filepath.Base(name)), name)
 		a.libraries(name)
 	}
 	a.testdata()

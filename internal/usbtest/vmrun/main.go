@@ -34,7 +34,7 @@ func main() {
 	flag.IntVar(&m.memory, "memory", 1024, "memory of the machine in `MiB`")
 	flag.BoolVar(&m.verbose, "verbose", false, "show the kernel's messages")
 	flag.BoolVar(&m.gadget, "gadget", false, "load what makes the machine a USB device of its own (dummy_hcd, FunctionFS)")
-	flag.Func("add", "take this `file` along, with the libraries it needs; may be repeated", func(name string) error {
+	flag.Func("add", "put this `program` into the machine's /bin, with the libraries it needs; may be repeated", func(name string) error {
 		m.extra = append(m.extra, name)
 		return nil
 	})
