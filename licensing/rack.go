@@ -145,12 +145,12 @@ type place struct {
 	id  transport.KeyID
 }
 
-// forget disconnects the slots whose key the bus no longer lists.
+// forget disconnects the slots whose key the bus no longer lists, or lists anew.
 func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 	for _, s := range r.all() {
 		s.mu.Lock()
 		here := slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == s.at.id })
-		if s.key != nil && s.at.bus == bus && !here {
+		if s.key != nil && s.at.bus == bus && (!here || s.key.Ended()) {
 			s.key.Close()
 			s.key = nil
 		}
@@ -214,8 +214,8 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	return err
 }
 
-// reconnect takes a known key back and finishes what was left undone when it
-// went away.
+// reconnect takes a known key back, sees that it is where its pool is, and finishes
+// what was left undone when it went away.
 func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
 	s.mu.Lock()
 	if s.key != nil {
@@ -224,13 +224,11 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.
 	}
 	s.at, s.key = at, key
 	s.mu.Unlock()
-	if err := s.load(ctx, m, document.RequestKey{}); err != nil {
-		return err
-	}
+	var met error
 	if pool, _ := s.served(); pool != nil {
-		return pool.Settle(ctx)
+		met = pool.Meet(ctx)
 	}
-	return nil
+	return errors.Join(met, s.load(ctx, m, document.RequestKey{}))
 }
 
 // load reads the pool license in the key, opens its ledger, once, and makes it
@@ -355,13 +353,13 @@ func (s *slot) accessible() bool {
 // a change from being stored, and then not signed, because the key was pulled.
 func (s *slot) present(ctx context.Context, m *Manager) bool {
 	s.mu.Lock()
-	at, open := s.at, s.key != nil
+	at, key := s.at, s.key
 	s.mu.Unlock()
-	if !open {
+	if key == nil {
 		return false
 	}
 	plugged, err := m.opts.Buses[at.bus].Keys(ctx)
-	return err == nil && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
+	return err == nil && !key.Ended() && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
 }
 
 // withKey calls f with the connected key and notices when the key is gone.

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/sojournlm/sojourn/transport/usb"
 )
 
 // config is what the flags say, with the files they name read and checked.
@@ -26,6 +28,8 @@ type config struct {
 	vendors     map[uint32]ed25519.PublicKey
 	demo        bool
 	keys        []plan
+	usb         bool // use keys on USB
+	usbIDs      usb.Options
 	token       string           // "": none is asked for
 	certificate *tls.Certificate // nil: plain HTTP
 	insecure    bool
@@ -65,6 +69,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags.StringVar(&peerCA, "peer-ca", "", "trust the certificates in this PEM `file` for HTTPS to other license managers, besides the system's")
 	flags.BoolVar(&c.admitFound, "admit-found", false, "let every computer that is found by itself take seats online (default: only those added by hand)")
 	flags.BoolVar(&noDiscovery, "no-discovery", false, "neither look for other license managers on the local network nor be found there; on loopback addresses it is never done")
+	c.usbFlags(flags)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

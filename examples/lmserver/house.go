@@ -14,7 +14,7 @@ import (
 	"github.com/sojournlm/sojourn/storage"
 	"github.com/sojournlm/sojourn/storage/badgerstore"
 	"github.com/sojournlm/sojourn/storage/memory"
-	"github.com/sojournlm/sojourn/transport"
+	"github.com/sojournlm/sojourn/transport/usb"
 )
 
 // house is the manager with all it stands on.
@@ -22,6 +22,7 @@ type house struct {
 	*licensing.Manager
 	store  storage.Store
 	rack   rack
+	usb    *usb.Bus // nil without -usb
 	anchor *licensing.AnchorFile
 }
 
@@ -60,12 +61,15 @@ func openHouse(ctx context.Context, c *config, log *slog.Logger) (h *house, err 
 	if err := h.rack.plug(ctx, plans, keys); err != nil {
 		return h, err
 	}
+	if err := h.openUSB(c); err != nil {
+		return h, err
+	}
 	if h.anchor, err = licensing.OpenAnchor(ctx, anchor); err != nil {
 		return h, err
 	}
 	h.Manager, err = licensing.Open(ctx, h.store, h.anchor, &licensing.Options{
 		Vendors:  c.vendors,
-		Buses:    []transport.Bus{h.rack.bus()},
+		Buses:    h.buses(),
 		Peers:    c.network(),
 		HostName: c.host,
 		Logger:   log,
@@ -149,7 +153,7 @@ func (h *house) close(ctx context.Context) error {
 	if h.anchor != nil {
 		errs = append(errs, h.anchor.Close())
 	}
-	errs = append(errs, h.rack.close())
+	errs = append(errs, h.closeUSB(), h.rack.close())
 	if h.store != nil {
 		errs = append(errs, h.store.Close())
 	}

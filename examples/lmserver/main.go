@@ -24,6 +24,10 @@
 // in its description becomes an update of its pool. A key that is no longer
 // listed is pulled out; its seats stay where they are.
 //
+// With -usb it uses the keys that are plugged into the computer too, and those that
+// come later; the program must be built for it, with -tags gousb. Their pools are what
+// is in them.
+//
 // It answers other license managers, and looks for those that -peer names and, where
 // it listens on more than loopback, for those on the local network: their keys are
 // listed with its own, and their seats can be detached online. Seats leave its own
