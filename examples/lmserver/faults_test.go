@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -120,6 +121,39 @@ var failures = []failure{
 		},
 	},
 	{
+		name: "a partition, and both are killed",
+		strike: func(s *stand, _ step, _ *netlab.Fault) func() {
+			return func() {
+				s.cut()
+				s.laptop.kill()
+				s.office.kill()
+			}
+		},
+		mend: func(t *testing.T, s *stand) {
+			s.laptop.again(t)
+			s.office.again(t)
+			s.down.Store(false)
+		},
+	},
+	{
+		name: "the origin is suspended",
+		slow: true,
+		strike: func(s *stand, _ step, f *netlab.Fault) func() {
+			f.Phase = held(f.Phase)
+			return func() { s.sleep(s.office) }
+		},
+		mend: func(*testing.T, *stand) {},
+	},
+	{
+		name: "the recipient is suspended",
+		slow: true,
+		strike: func(s *stand, _ step, f *netlab.Fault) func() {
+			f.Phase = held(f.Phase)
+			return func() { s.sleep(s.laptop) }
+		},
+		mend: func(*testing.T, *stand) {},
+	},
+	{
 		name:  "the key is pulled out",
 		codes: []int{31, 33, 38},
 		strike: func(s *stand, at step, f *netlab.Fault) func() {
@@ -206,15 +240,55 @@ func TestNetFaults(t *testing.T) {
 				for _, at := range steps {
 					t.Run(op.name+"/"+f.name+"/"+at.name, func(t *testing.T) {
 						t.Parallel()
-						newStand(t).play(t, op, f, at)
+						s := newStand(t, 1)
+						s.play(t, op, f, at)
+						s.look(t)
 					})
 				}
 			default:
 				t.Run(op.name+"/"+f.name, func(t *testing.T) {
 					t.Parallel()
-					newStand(t).play(t, op, f, steps...)
+					s := newStand(t, len(steps))
+					s.play(t, op, f, steps...)
+					s.look(t)
 				})
 			}
+		}
+	}
+}
+
+// TestNetMoments: either side is killed 0, 1, 2 … milliseconds after an operation
+// begins, which is over in a few, and started again. -tags long runs it.
+func TestNetMoments(t *testing.T) {
+	if !long {
+		t.Skip("it runs with -tags long")
+	}
+	t.Parallel()
+	const moments = 25
+	for _, op := range errands {
+		for name, of := range map[string]func(*stand) *machine{
+			"origin":    func(s *stand) *machine { return s.office },
+			"recipient": func(s *stand) *machine { return s.laptop },
+		} {
+			t.Run(op.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				s := newStand(t, moments)
+				for i := range moments {
+					s.play(t, op, failure{
+						strike: func(s *stand, _ step, f *netlab.Fault) func() {
+							f.Phase = netlab.Pass
+							return func() {
+								s.later.Go(func() {
+									time.Sleep(time.Duration(i) * time.Millisecond)
+									of(s).kill()
+								})
+							}
+						},
+						mend: func(t *testing.T, s *stand) { of(s).again(t) },
+					}, step{name: strconv.Itoa(i), greets: true, phase: netlab.Pass})
+				}
+				s.look(t)
+			})
 		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os/exec"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 
 // patience is how long a test waits for what comes by itself: managers look for
 // each other every 5 s, and for one that is silent every 9 s.
-const patience = 60 * time.Second
+const patience = 90 * time.Second
 
 // machine is a computer of a lab that runs an lmserver, again and again.
 type machine struct {
@@ -70,6 +72,17 @@ func (m *machine) again(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.restarts++
+}
+
+// suspend stops the process in its tracks, and resume lets it go on.
+func (m *machine) suspend() { m.tell("-STOP") }
+func (m *machine) resume()  { m.tell("-CONT") }
+
+// tell sends its process a signal that not every system has.
+func (m *machine) tell(signal string) {
+	if out, err := exec.Command("kill", signal, strconv.Itoa(m.cmd.Process.Pid)).CombinedOutput(); err != nil {
+		m.t.Errorf("kill %s: %v: %s", signal, err, out)
+	}
 }
 
 // dead reports whether its process has ended.
@@ -151,10 +164,11 @@ func (m *machine) change(path string, body object, key string, wait time.Duratio
 	return r
 }
 
-// online asks for a seat of a feature of the seed's key, for the machine itself.
+// online asks for a seat of a feature of the seed's key, for the machine itself and
+// for a month: each time its lmserver is killed it takes ten minutes for gone.
 func (m *machine) online(lmsID string, feature uint32) object {
 	request := seat(lmsID)
-	request["offline"] = false
+	request["offline"], request["durationInSec"] = false, 30*24*3600
 	request["productFeatures"] = []object{{"productNumber": seedProduct, "featureNumber": feature}}
 	return request
 }

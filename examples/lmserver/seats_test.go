@@ -75,7 +75,7 @@ func TestNetLastSeat(t *testing.T) {
 // and then it is over as soon as the line is back; or at the license's death.
 func TestNetCarried(t *testing.T) {
 	t.Parallel()
-	s := newStand(t)
+	s := newStand(t, 3)
 	cancel := func(feature uint32, seconds int) (license string) {
 		t.Helper()
 		request := s.laptop.online(s.lmsID, feature)

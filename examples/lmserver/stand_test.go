@@ -30,12 +30,15 @@ type stand struct {
 	down  atomic.Bool    // the line is cut
 	later sync.WaitGroup // what goes on at a step by itself
 	quiet time.Time      // nothing that was sent before is under way then
+
+	seats []whereabouts // where each feature's seat was after its cell
 }
 
-func newStand(t *testing.T) *stand {
+// newStand makes one with so many features, each with one seat.
+func newStand(t *testing.T, features int) *stand {
 	t.Helper()
 	lab := netlab.New(t, 3)
-	s := &stand{lab: lab, middle: lab.Hosts[1], keys: wide(t, len(steps), 1)}
+	s := &stand{lab: lab, middle: lab.Hosts[1], keys: wide(t, features, 1)}
 	office := lab.Hosts[0]
 	s.office = newMachine(t, office, append(open(office), "-no-discovery", "-allow-host", s.middle.Addr().String())...)
 	s.replugged(t)
@@ -61,6 +64,15 @@ func (s *stand) cut() { s.down.Store(true) }
 func (s *stand) part() {
 	s.lab.Partition(s.middle, s.office.host)
 	s.lab.Partition(s.middle, s.laptop.host)
+}
+
+// sleep suspends a machine for longer than anybody waits, and wakes it.
+func (s *stand) sleep(m *machine) {
+	m.suspend()
+	s.later.Go(func() {
+		time.Sleep(longer)
+		m.resume()
+	})
 }
 
 // replug kills the office's lmserver and starts it with other flags.
@@ -135,24 +147,26 @@ const (
 	isEnding whereabouts = "back, with a grant that lasts" // until then nobody can have it
 )
 
-// play runs cells of the matrix one after the other, each with a feature of its
-// own that has one seat, and looks at the end whether all is still as it was.
+// play runs cells of the matrix one after the other, each with a feature of its own.
 func (s *stand) play(t *testing.T, op errand, f failure, at ...step) {
-	seats := make(map[uint32]whereabouts)
-	for i, at := range at {
-		feature := uint32(i + 1)
-		ok := t.Run(at.name, func(t *testing.T) { seats[feature] = s.cell(t, op, f, at, feature) })
-		if !ok {
-			return
+	for _, at := range at {
+		t.Run(at.name, func(t *testing.T) {
+			feature := uint32(len(s.seats) + 1)
+			s.seats = append(s.seats, s.cell(t, op, f, at, feature))
+		})
+		if t.Failed() {
+			t.FailNow()
 		}
 	}
-	for feature, was := range seats {
-		if was == isEnding { // a program there may have been running until a minute after the restart
+}
+
+// look checks that all seats are still where they were.
+func (s *stand) look(t *testing.T) {
+	for i, was := range s.seats {
+		if was == isEnding { // a program may have been running there until a minute after the restart
 			was = isHome
 		}
-		await(t, fmt.Sprintf("the seat of feature %d is %s", feature, was), func() bool {
-			return s.find(t, feature) == was
-		})
+		await(t, fmt.Sprintf("the seat of feature %d is %s", i+1, was), func() bool { return s.find(t, uint32(i+1)) == was })
 	}
 }
 
