@@ -187,6 +187,33 @@ func TestOnline(t *testing.T) {
 	})
 }
 
+// A pending return that is carried as a file is over when the office answers again:
+// its key has signed for it.
+func TestOnlineReturnCarried(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		n.set(func(_, _ *machine, _ []byte) fate { return lost })
+		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+		w.refused(err, licensing.ServerNotFound)
+		back, err := laptop.DownloadCancelled(w.ctx, d.LicenseID)
+		w.ok(err)
+		w.ok(office.Install(w.ctx, back, nil))
+		if office.free(1) != 3 || len(laptop.intents()) != 1 {
+			t.Errorf("carried: %d free, %d intents", office.free(1), len(laptop.intents()))
+		}
+		office.reopen() // it knows from its ledger
+		n.set(nil)
+		w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+		if got := laptop.look().Cancelled; len(got) != 0 {
+			t.Errorf("the return is there, and still listed: %v", got)
+		}
+		w.refused(office.Install(w.ctx, back, nil), licensing.InvalidUpdateOrAlreadyInstalled)
+		w.checkPromises()
+	})
+}
+
 // step is a place on the way of an online operation where the line can fail: the
 // number of the message after the operation began, and what happens to it.
 type step struct {
