@@ -134,10 +134,18 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*de
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
 	in, err := m.installObtained(ctx, i, license)
-	if err != nil && !errors.Is(err, ErrUnknown) { // it cannot be used here, so its seats go back at once
+	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
+	} else if err != nil && !errors.Is(err, ErrUnknown) {
+		err = pending(i, codeOfFailure(err), "the license has come, but is not installed yet", err)
 	}
 	return in, err
+}
+
+// codeOfFailure is the code of an error that ended an operation under way.
+func codeOfFailure(err error) Code {
+	e, _ := errors.AsType[*Error](fail("", err))
+	return e.Code
 }
 
 // notBehind refuses a license that would not start here, before it is made.
@@ -162,7 +170,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 	if certain {
 		// Nothing has happened, and nothing will.
 		if _, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeNothing, nil), nil
+			return s.Settle(i.ID, detach.OutcomeNothing), nil
 		}); err != nil {
 			return err
 		}
@@ -222,13 +230,13 @@ func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license
 			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}
 		}
 		if s.Installed(license.Terms.License, license.Terms.Key) != nil { // it came as a file too
-			return s.Settle(i.ID, detach.OutcomeInstalled, nil), nil
+			return s.SettleInstalled(i.ID, license.Terms.License), nil
 		}
 		entries, err := s.Install(license, i.Request, now)
 		if err != nil {
 			return nil, err
 		}
-		return append(entries, s.Settle(i.ID, detach.OutcomeInstalled, nil)...), nil
+		return append(entries, s.SettleInstalled(i.ID, license.Terms.License)...), nil
 	})
 }
 
@@ -336,7 +344,11 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 
 // giveOnline hands a pending return over for somebody who waits for it.
 func (m *Manager) giveOnline(ctx context.Context, op string, i *detach.Intent) (*Cancelled, error) {
-	if err := m.handOver(ctx, i); err != nil {
+	err := m.handOver(ctx, i)
+	if _, told := errors.AsType[*Error](err); err != nil && !told { // the license is given back all the same
+		err = pending(i, codeOfFailure(err), "the return could not be handed over to the end", err)
+	}
+	if err != nil {
 		return nil, fail(op, err)
 	}
 	return &Cancelled{LicenseID: i.License}, nil
@@ -361,7 +373,12 @@ func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
 	}
 	at := m.originBy(i.Peer, i.PeerKey)
 	body, err := at.ask(ctx, verbReturn, returnAsk{Own: i.Own, Return: record.Return.Bytes()}, nil)
-	if r, ok := errors.AsType[*peer.Refused](err); ok && r.Code != GetResponseFailed {
+	if r, ok := errors.AsType[*peer.Refused](err); ok && isHome(r.Code) {
+		_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+			return s.Settle(i.ID, detach.OutcomeHome), nil
+		})
+		return err
+	} else if ok && r.Code != GetResponseFailed {
 		return pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
 	}
 	if err != nil {
@@ -375,7 +392,7 @@ func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
 		return pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
 	_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-		return s.Settle(i.ID, detach.OutcomeReturned, &proof), nil
+		return s.SettleReturned(i.ID, proof), nil
 	})
 	return err
 }
