@@ -107,15 +107,22 @@ func (l *Local) ReturnOf(license, origin uint64) *Intent {
 	return nil
 }
 
-// Given reports whether a request gave a license back before. The license's
-// record may be gone by now.
-func (l *Local) Given(request document.RequestKey, now int64) (license uint64, given bool, err error) {
+// Given reports whether a request gave a license back before, and which one from
+// which key. The license's record may be gone by now.
+func (l *Local) Given(request document.RequestKey, now int64) (license, origin uint64, given bool, err error) {
 	repeated, err := l.repeated(request, now)
 	if err != nil || repeated == nil || repeated.license == 0 {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	h := l.held(repeated.license, repeated.origin)
-	return repeated.license, h != nil && (h.state == heldCancelled || h.state == heldForgotten), nil
+	return repeated.license, repeated.origin, h != nil && (h.state == heldCancelled || h.state == heldForgotten), nil
+}
+
+// Abandoned reports whether the record of a license was deleted before its origin
+// had signed for the return: nobody here can hand it over any more.
+func (l *Local) Abandoned(license, origin uint64) bool {
+	h := l.held(license, origin)
+	return h != nil && h.state == heldForgotten && !h.returned
 }
 
 // Obtained gives the license that a request installed before, nil where it
@@ -281,6 +288,7 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 	case i.Kind == IntentReturn && b.Outcome == OutcomeReturned:
 		if was := l.held(i.License, i.Key); was != nil && was.state == heldCancelled {
 			h := was.as(heldForgotten)
+			h.returned = true
 			l.become(was, h)
 			l.remember(i.Request, h, at.Time)
 		}

@@ -297,10 +297,10 @@ func (m *Manager) fetch(ctx context.Context, op string, key uint64, r detach.Det
 // cancelOnline gives a license back and hands its return to the origin.
 func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, request document.RequestKey) (*Cancelled, error) {
 	state, now := m.local.Read()
-	if license, given, err := state.Given(request, now.Unix); err != nil {
+	if license, origin, given, err := state.Given(request, now.Unix); err != nil {
 		return nil, fail(op, err)
 	} else if i := state.IntentOf(request); given && i == nil {
-		return &Cancelled{LicenseID: license}, nil
+		return m.given(op, license, origin)
 	} else if i != nil && i.Kind == detach.IntentReturn {
 		return m.giveOnline(ctx, op, i)
 	}
@@ -337,9 +337,17 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 	state, _ = m.local.Read()
 	i := state.ReturnOf(terms.License, terms.Key)
 	if i == nil { // done by somebody else meanwhile
-		return &Cancelled{LicenseID: terms.License}, nil
+		return m.given(op, terms.License, terms.Key)
 	}
 	return m.giveOnline(ctx, op, i)
+}
+
+// given is the answer about a license whose return is no longer pending.
+func (m *Manager) given(op string, license, origin uint64) (*Cancelled, error) {
+	if state, _ := m.local.Read(); state.Abandoned(license, origin) {
+		return nil, refuse(op, DetachedLicenseNotFound, "license %d was given back, and the record of it was deleted before its return was handed over", license)
+	}
+	return &Cancelled{LicenseID: license}, nil
 }
 
 // giveOnline hands a pending return over for somebody who waits for it.
@@ -351,7 +359,7 @@ func (m *Manager) giveOnline(ctx context.Context, op string, i *detach.Intent) (
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	return &Cancelled{LicenseID: i.License}, nil
+	return m.given(op, i.License, i.Key)
 }
 
 // handOver gives a pending return to its origin and settles the intent when the

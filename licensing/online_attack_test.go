@@ -22,8 +22,8 @@ func (n *lines) after(then func(from, to *machine, message []byte)) {
 	n.then = then
 }
 
-// lend1 lends a seat online and cancels it while the office is silent.
-func pendingReturn(w *world, office, laptop *machine, n *lines) (license uint64) {
+// pendingReturn lends a seat online and gives it back while the office is silent.
+func pendingReturn(w *world, office, laptop *machine, n *lines, options *licensing.ChangeOptions) (license uint64) {
 	w.Helper()
 	d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
 	w.ok(err)
@@ -33,7 +33,7 @@ func pendingReturn(w *world, office, laptop *machine, n *lines) (license uint64)
 		}
 		return arrives
 	})
-	_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+	_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, options)
 	w.refused(err, licensing.ErrUnknown)
 	if len(laptop.intents()) != 1 {
 		w.Fatalf("%d operations are pending", len(laptop.intents()))
@@ -46,7 +46,7 @@ func pendingReturn(w *world, office, laptop *machine, n *lines) (license uint64)
 func TestPendingReturnCarriedByHand(t *testing.T) {
 	inBubble(t, func(w *world) {
 		office, laptop, n := two(w)
-		license := pendingReturn(w, office, laptop, n)
+		license := pendingReturn(w, office, laptop, n, nil)
 		back, err := laptop.DownloadCancelled(w.ctx, license)
 		w.ok(err)
 		w.ok(office.Install(w.ctx, back, nil))
@@ -57,6 +57,30 @@ func TestPendingReturnCarriedByHand(t *testing.T) {
 			t.Errorf("%d pending, %d free", len(laptop.intents()), office.free(1))
 		}
 		w.checkPromises()
+	})
+}
+
+// The record of a license is deleted while its return is pending: there is nothing
+// to hand over any more, and nobody is told that the seats are home.
+func TestPendingReturnForgotten(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		again := &licensing.ChangeOptions{RequestKey: "again"}
+		license := pendingReturn(w, office, laptop, n, again)
+		w.ok(laptop.ForgetCancelled(w.ctx, license, nil))
+		n.set(nil)
+		for range 2 {
+			_, err := laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: license}, again)
+			w.refused(err, licensing.DetachedLicenseNotFound)
+			laptop.reopen()
+		}
+		if len(laptop.intents()) != 0 || office.free(1) != 2 {
+			t.Errorf("%d pending, %d free", len(laptop.intents()), office.free(1))
+		}
+		w.turn(25 * time.Hour)
+		if office.free(1) != 3 {
+			t.Errorf("%d free when it has died", office.free(1))
+		}
 	})
 }
 
