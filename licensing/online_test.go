@@ -20,6 +20,8 @@ type lines struct {
 	mu sync.Mutex
 	// cut says what happens to a message, by its number among those that matter.
 	cut func(from, to *machine, message []byte) fate
+	// then is called when a message was answered, before the answer comes.
+	then func(from, to *machine, message []byte)
 }
 
 // fate is what happens to a message and its answer.
@@ -30,6 +32,7 @@ const (
 	lost          // the message is lost
 	answered      // the answer is lost
 	torn          // the answer comes cut short
+	doubled       // the message arrives twice, and the second answer comes
 )
 
 var errLine = errors.New("the line is dead")
@@ -65,7 +68,7 @@ func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([
 		}
 		to := n.w.machines[at]
 		n.mu.Lock()
-		cut := n.cut
+		cut, then := n.cut, n.then
 		n.mu.Unlock()
 		fate := arrives
 		if cut != nil {
@@ -76,6 +79,12 @@ func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([
 			return nil, errLine
 		}
 		answer, err := manager.AnswerPeer(ctx, message)
+		if fate == doubled {
+			answer, err = manager.AnswerPeer(ctx, message)
+		}
+		if then != nil {
+			then(from, to, message)
+		}
 		switch {
 		case fate == answered:
 			return nil, errLine
@@ -226,7 +235,7 @@ type step struct {
 // office, or installed on the laptop, and what was answered is true.
 func TestOnlineFaults(t *testing.T) {
 	for number := range 4 { // greeting, request; and what may follow
-		for _, fate := range []fate{lost, answered, torn} {
+		for _, fate := range []fate{lost, answered, torn, doubled} {
 			for _, victim := range []string{"", "OFFICE", "LAPTOP"} {
 				for _, key := range []string{"", "again"} {
 					t.Run(fmt.Sprintf("detach/%d-%d-%s-%s", number, fate, victim, key), func(t *testing.T) {
