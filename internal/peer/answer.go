@@ -77,10 +77,11 @@ func (d *Door) request(ctx context.Context, r *document.PeerRequest) ([]byte, er
 	if own := d.self.Sign.Public().(ed25519.PublicKey); !bytes.Equal(r.Target, own) {
 		return nil, &Refused{Code: code.AccessDenied, Message: "the request is meant for another manager"}
 	}
-	if err := d.admit(r.From()); err != nil {
+	// Used up first: a refusal is certain only when no copy can be admitted later.
+	if err := d.spend(r.Nonce); err != nil {
 		return nil, err
 	}
-	if err := d.spend(r.Nonce); err != nil {
+	if err := d.admit(r.From()); err != nil {
 		return nil, err
 	}
 	return d.serve(ctx, r.From(), r.Verb, r.Body)
