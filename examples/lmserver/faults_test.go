@@ -146,8 +146,9 @@ var failures = []failure{
 		mend: func(*testing.T, *stand) {},
 	},
 	{
-		name: "the recipient is suspended",
-		slow: true,
+		name:  "the recipient is suspended",
+		slow:  true,
+		codes: []int{12, 13}, // where it wakes when nobody waits any more
 		strike: func(s *stand, _ step, f *netlab.Fault) func() {
 			f.Phase = held(f.Phase)
 			return func() { s.sleep(s.laptop) }
@@ -224,7 +225,7 @@ var failures = []failure{
 }
 
 // longer is longer than a manager waits for another one that moves a seat.
-const longer = 22 * time.Second
+const longer = 17 * time.Second
 
 // held is what becomes of a message on a line that is not cut, but carries nothing
 // for a while.

@@ -315,7 +315,7 @@ func (s *stand) judgeAnswer(t *testing.T, f failure, told reply) {
 // wanted is where an operation's seat belongs after the answer.
 func wanted(op errand, told reply) whereabouts {
 	switch {
-	case told.status == 0:
+	case told.status == 0, told.Error.Code == 13: // nothing was told, or that it is not known
 		return isEither
 	case op.cancel && told.status != http.StatusOK && told.Error.IntentID == "": // nothing was begun
 		return isOut
