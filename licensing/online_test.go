@@ -375,6 +375,9 @@ func onlineTrap(w *world, tr trap, n int, side, key string, cancel bool) (fired 
 	}
 	if err != nil {
 		checkError(w.TB, err)
+		if cancel && !errors.Is(err, licensing.ErrUnknown) && len(laptop.look().Cancelled) > 0 {
+			w.Errorf("%s, call %d at %s: the license is given back, and told was %v", tr.name, n, side, err)
+		}
 	}
 	// A program that has lost its store is started again; all faults that still wait
 	// happen with nobody there.

@@ -48,6 +48,7 @@ type failure struct {
 	name     string
 	patience time.Duration // of who asks; zero: he waits
 	slow     bool          // takes as long as a manager waits for another
+	disks    bool          // on small disks
 	codes    []int         // of refusals, besides 14
 
 	// strike is called with the message of the step, and may change what becomes of
@@ -145,13 +146,28 @@ var failures = []failure{
 		mend: func(*testing.T, *stand) {},
 	},
 	{
-		name: "the recipient is suspended",
-		slow: true,
+		name:  "the recipient is suspended",
+		slow:  true,
+		codes: []int{12, 13}, // where it wakes when nobody waits any more
 		strike: func(s *stand, _ step, f *netlab.Fault) func() {
 			f.Phase = held(f.Phase)
 			return func() { s.sleep(s.laptop) }
 		},
 		mend: func(*testing.T, *stand) {},
+	},
+	{
+		name:   "the origin's disk is full",
+		disks:  true,
+		codes:  []int{46},
+		strike: func(s *stand, _ step, f *netlab.Fault) func() { return s.fill(s.office, f) },
+		mend:   func(_ *testing.T, s *stand) { s.clear() },
+	},
+	{
+		name:   "the recipient's disk is full",
+		disks:  true,
+		codes:  []int{46},
+		strike: func(s *stand, _ step, f *netlab.Fault) func() { return s.fill(s.laptop, f) },
+		mend:   func(_ *testing.T, s *stand) { s.clear() },
 	},
 	{
 		name:  "the key is pulled out",
@@ -209,7 +225,7 @@ var failures = []failure{
 }
 
 // longer is longer than a manager waits for another one that moves a seat.
-const longer = 22 * time.Second
+const longer = 17 * time.Second
 
 // held is what becomes of a message on a line that is not cut, but carries nothing
 // for a while.
@@ -236,11 +252,16 @@ func TestNetFaults(t *testing.T) {
 			switch {
 			case !long && short[op.name] != f.name:
 				continue
+			case !long:
+				t.Run(op.name+"/"+f.name, func(t *testing.T) {
+					t.Parallel()
+					newStand(t, 2, f.disks).play(t, op, f, steps[2:4]...)
+				})
 			case f.slow: // each for itself
 				for _, at := range steps {
 					t.Run(op.name+"/"+f.name+"/"+at.name, func(t *testing.T) {
 						t.Parallel()
-						s := newStand(t, 1)
+						s := newStand(t, 1, f.disks)
 						s.play(t, op, f, at)
 						s.look(t)
 					})
@@ -248,7 +269,7 @@ func TestNetFaults(t *testing.T) {
 			default:
 				t.Run(op.name+"/"+f.name, func(t *testing.T) {
 					t.Parallel()
-					s := newStand(t, len(steps))
+					s := newStand(t, len(steps), f.disks)
 					s.play(t, op, f, steps...)
 					s.look(t)
 				})
@@ -272,7 +293,7 @@ func TestNetMoments(t *testing.T) {
 		} {
 			t.Run(op.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				s := newStand(t, moments)
+				s := newStand(t, moments, false)
 				for i := range moments {
 					s.play(t, op, failure{
 						strike: func(s *stand, _ step, f *netlab.Fault) func() {

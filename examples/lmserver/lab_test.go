@@ -85,6 +85,16 @@ func (m *machine) tell(signal string) {
 	}
 }
 
+// data is the directory that it keeps its data in.
+func (m *machine) data() (dir string) {
+	for i, arg := range m.args {
+		if arg == "-data" {
+			dir = m.args[i+1]
+		}
+	}
+	return dir
+}
+
 // dead reports whether its process has ended.
 func (m *machine) dead() bool { return m.cmd.ProcessState != nil }
 
