@@ -53,7 +53,7 @@
 //
 // A key never halts (stalls) a bulk endpoint. When a program meets a halted one all
 // the same, it resets the port (which is a USB reset: the key drops what "Reset"
-// below says, and what was staged) and claims the interface again.
+// below says, and may forget what was staged) and claims the interface again.
 //
 // # On USB: reset
 //
@@ -264,7 +264,8 @@
 //
 // with numbers of 32 bits, names of at most 255 bytes of UTF-8, times as above and
 // booleans from 12 on. A key need not understand features, only hash them.
-// Documents.cddl in this module has every bound, and what managers make of them.
+// The file internal/document/documents.cddl of this module has every bound, and what
+// managers make of them.
 //
 // # Versions
 //

@@ -84,10 +84,10 @@ type Device struct {
 
 // Counts is what has gone over the cable.
 type Counts struct {
-	Requests int // whole request frames that reached the device
-	Answers  int // whole answer frames that the computer has fetched
-	Resets   int // by request
-	Resetted int // ports
+	Requests   int // whole request frames that reached the device
+	Answers    int // whole answer frames that the computer has fetched
+	Resets     int // by request
+	PortResets int
 }
 
 // New makes a device around a key.
@@ -165,7 +165,7 @@ func (d *Device) Unplug() {
 // ResetPort is a reset of the bus: all endpoints are as after plugging in.
 func (d *Device) ResetPort() {
 	d.mu.Lock()
-	d.counts.Resetted++
+	d.counts.PortResets++
 	d.begin()
 	d.mu.Unlock()
 }

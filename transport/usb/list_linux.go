@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // sysfsRoot is where Linux shows what is plugged in. Tests have it elsewhere.
@@ -26,9 +27,9 @@ type sysfs struct {
 }
 
 // look is what was found at a place, which stands until something else is plugged
-// in there: then the address is another.
+// in there.
 type look struct {
-	address int
+	stamp   stamp
 	key     *plugged // nil: no key
 	hazard  bool
 	settled bool // false while the kernel is still taking it in
@@ -60,10 +61,14 @@ func (s *sysfs) list() ([]plugged, error) {
 		if place[0] < '0' || place[0] > '9' || strings.Contains(place, ":") {
 			continue // a root hub or an interface
 		}
-		address := s.number(place, "devnum", 10)
+		at, ok := stampOf(e)
+		if !ok {
+			continue // gone again
+		}
 		l := s.seen[place]
-		if l.address != address || !l.settled {
-			l = s.look(place, address)
+		if l.stamp != at || !l.settled {
+			l = s.look(place)
+			l.stamp = at
 		}
 		now[place] = l
 		if l.key != nil {
@@ -75,23 +80,43 @@ func (s *sysfs) list() ([]plugged, error) {
 }
 
 // look looks at what is plugged in at a place. It may be gone again by now.
-func (s *sysfs) look(place string, address int) look {
-	l := look{address: address, hazard: hazardous(s.bytes(place, "descriptors")), settled: true}
+func (s *sysfs) look(place string) look {
+	l := look{hazard: hazardous(s.bytes(place, "descriptors")), settled: true}
 	if s.number(place, "idVendor", 16) != int(s.opts.Vendor) || s.number(place, "idProduct", 16) != int(s.opts.Product) {
 		return l
 	}
 	interfaces, err := filepath.Glob(filepath.Join(s.root, place, place+":*"))
 	l.settled = err == nil && len(interfaces) > 0
-	p := plugged{place: place, bus: s.number(place, "busnum", 10), address: address, serial: printable(s.text(place, "serial"))}
+	p := plugged{place: place, bus: s.number(place, "busnum", 10), address: s.number(place, "devnum", 10), serial: printable(s.text(place, "serial"))}
 	for _, at := range interfaces {
 		name := filepath.Join(place, filepath.Base(at))
 		if s.number(name, "bInterfaceClass", 16) == class &&
 			s.number(name, "bInterfaceSubClass", 16) == subClass &&
-			s.number(name, "bInterfaceProtocol", 16) == protocol && p.bus > 0 && address > 0 {
+			s.number(name, "bInterfaceProtocol", 16) == protocol && p.bus > 0 && p.address > 0 {
 			l.key = &p
 		}
 	}
 	return l
+}
+
+// stamp tells one link in a directory from a later one of the same name. To look at
+// it is far cheaper than to read what is behind it, and keys are listed before each
+// change of a pool.
+type stamp struct {
+	inode         uint64
+	seconds, nano int64
+}
+
+func stampOf(e fs.DirEntry) (stamp, bool) {
+	info, err := e.Info()
+	if err != nil {
+		return stamp{}, false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return stamp{}, false
+	}
+	return stamp{stat.Ino, int64(stat.Ctim.Sec), int64(stat.Ctim.Nsec)}, true
 }
 
 // hazardous tells descriptors in which an interface comes back after another one.

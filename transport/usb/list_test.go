@@ -3,6 +3,7 @@
 package usb
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ import (
 )
 
 // plug shows a device as the kernel does.
-func plug(t *testing.T, root, place string, attributes map[string]string) {
+func plug(t testing.TB, root, place string, attributes map[string]string) {
 	t.Helper()
 	for name, text := range map[string]string{
 		"busnum": "1", "devnum": "2", "idVendor": "1209", "idProduct": "0001", "serial": "A1",
@@ -61,13 +62,17 @@ func TestSysfs(t *testing.T) {
 	want("devices that are no keys")
 	plug(t, root, "1-5.2", map[string]string{"serial": "a key\x1b[2J\u202eof \xff evil-1" + strings.Repeat("x", 100)})
 	want("a key with an evil serial number", "1-5.2 akey2Jofevil-1"+strings.Repeat("x", 50))
+	if err := os.RemoveAll(filepath.Join(root, "1-5.2")); err != nil {
+		t.Fatal(err)
+	}
 	plug(t, root, "1-5.2", map[string]string{"serial": "B2", "devnum": "3"})
 	want("another one in its place", "1-5.2 B2")
 	if err := os.RemoveAll(filepath.Join(root, "1-5.2")); err != nil {
 		t.Fatal(err)
 	}
 	want("pulled out")
-	if err := os.MkdirAll(filepath.Join(root, "1-6"), 0o755); err != nil {
+	plug(t, root, "1-6", map[string]string{"1-6:1.0/bInterfaceProtocol": "00"})
+	if err := os.RemoveAll(filepath.Join(root, "1-6", "1-6:1.0")); err != nil {
 		t.Fatal(err)
 	}
 	want("not ready yet")
@@ -130,4 +135,19 @@ func TestHazardous(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) { hazardous(rapid.SliceOf(rapid.Byte()).Draw(t, "descriptors")) }) // ends
+}
+
+// Keys are listed before each change of a pool.
+func BenchmarkList(b *testing.B) {
+	root := b.TempDir()
+	for i := range 10 {
+		plug(b, root, fmt.Sprintf("1-%d", i+1), map[string]string{"idVendor": "046d"})
+	}
+	plug(b, root, "2-1", nil)
+	s := &sysfs{root: root, opts: (*Options)(nil).withDefaults()}
+	for b.Loop() {
+		if found, err := s.list(); err != nil || len(found) != 1 {
+			b.Fatal(found, err)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,9 @@ const (
 	seats      = 5
 	product    = 29
 	feature    = 4
+
+	crowd        = 16
+	crowdFeature = 100
 )
 
 // office is a manager on Badger with its key on USB, and a laptop that takes seats.
@@ -64,13 +68,20 @@ func newOffice(t testing.TB, opts *usb.Options, watch func(transport.Bus) transp
 	o.ok(o.AddFingerprint(t.Context(), licensing.FingerprintFields{Fingerprint: env.Fingerprint}, nil))
 	pool, err := issuer.Sign(private, issuer.Pool{
 		Key: uint32(o.key), KeyPublic: o.stick.Key.Public(), Vendor: vendorCode, Counter: 1, Issued: time.Now(),
-		Products: []issuer.Product{{Number: product, Name: "product", Features: []issuer.Feature{
-			{Number: feature, Name: "feature", Seats: seats, Detachable: true},
-		}}},
+		Products: []issuer.Product{{Number: product, Name: "product", Features: features()}},
 	})
 	o.ok(err)
 	o.ok(o.Install(t.Context(), pool, nil))
 	return o
+}
+
+// features are the one that seats leave in most tests, and those that a crowd takes.
+func features() []issuer.Feature {
+	all := []issuer.Feature{{Number: feature, Name: "feature", Seats: seats, Detachable: true}}
+	for i := range uint32(crowd) {
+		all = append(all, issuer.Feature{Number: crowdFeature + i, Name: "one of many", Seats: 1, Detachable: true})
+	}
+	return all
 }
 
 func (o *office) ok(err error) {
@@ -97,6 +108,10 @@ func (o *office) open(name string, store storage.Store, trust map[uint32]ed25519
 
 // detach asks for a seat. The request key makes asking again harmless.
 func (o *office) detach(ctx context.Context, request string) (*licensing.Detached, error) {
+	return o.detachOf(ctx, feature, request)
+}
+
+func (o *office) detachOf(ctx context.Context, feature uint32, request string) (*licensing.Detached, error) {
 	return o.Detach(ctx, licensing.DetachRequest{
 		Offline: true, Recipient: o.lmsID, Key: o.key, Duration: time.Hour,
 		Features: []licensing.Selector{{ProductNumber: product, FeatureNumber: feature}},
@@ -106,7 +121,8 @@ func (o *office) detach(ctx context.Context, request string) (*licensing.Detache
 // conserved is the first promise: free and detached seats are all there are.
 func (o *office) conserved(out int) {
 	o.Helper()
-	list, err := o.Features(o.Context(), licensing.Filter{Key: &o.key})
+	number := uint32(feature)
+	list, err := o.Features(o.Context(), licensing.Filter{Key: &o.key, Feature: &number})
 	o.ok(err)
 	for f := range list.All() {
 		if int(f.Free) != seats-out || int(f.Detached) != out {
@@ -293,4 +309,31 @@ func TestFramesPerDetach(t *testing.T) {
 	if n := after.Requests - before.Requests; n != 1 || after.Answers-before.Answers != 1 || after.Resets != before.Resets {
 		t.Errorf("over the cable: %+v before, %+v after", before, after)
 	}
+
+	// Many at once share batches; each batch is one frame there and one back.
+	batches := o.batches()
+	var wg sync.WaitGroup
+	for i := range uint32(crowd) {
+		wg.Go(func() {
+			if _, err := o.detachOf(t.Context(), crowdFeature+i, ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	made, frames := o.batches()-batches, o.stick.Device().Counts().Requests-after.Requests
+	if frames != int(made) || made >= crowd {
+		t.Errorf("%d detaches at once took %d batches and %d frames", crowd, made, frames)
+	}
+	t.Logf("%d detaches at once: %d batches, %d frames", crowd, made, frames)
+}
+
+// batches is how many the pool has made.
+func (o *office) batches() uint64 {
+	for _, s := range o.Stats() {
+		if s.Key == o.key {
+			return s.Batches
+		}
+	}
+	return 0
 }

@@ -51,8 +51,9 @@ func setUp() error {
 	return nil
 }
 
-// parameters are those of modules: a hub that falls asleep takes its time to wake up.
-var parameters = map[string]string{"usbcore.ko": "autosuspend=-1"}
+// parameters are those of modules. A hub that falls asleep takes its time to wake up,
+// and the newer way to take a device in resets it once more.
+var parameters = map[string]string{"usbcore.ko": "autosuspend=-1 old_scheme_first=1"}
 
 func load(name, parameters string) error {
 	f, err := os.Open(name)
