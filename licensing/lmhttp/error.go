@@ -27,8 +27,8 @@ func statusOf(c licensing.Code) int {
 		return http.StatusGone
 	case licensing.InvalidLicense, licensing.StorageIDMismatch, licensing.HardwareIDMismatch:
 		return http.StatusUnprocessableEntity
-	case licensing.RequestFailed, licensing.GetResponseFailed, licensing.ServerNotFound, licensing.NoService,
-		licensing.StorageCorrupted, licensing.RTCError:
+	case licensing.RequestFailed, licensing.GetResponseFailed, licensing.ServerNotFound, licensing.IncorrectResponseData,
+		licensing.NoService, licensing.OutdatedVersion, licensing.StorageCorrupted, licensing.RTCError:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

@@ -26,7 +26,7 @@ func TestStatuses(t *testing.T) {
 	want := make(map[licensing.Code]int)
 	for status, codes := range map[int][]licensing.Code{
 		400: {23, 35}, 403: {38, 57, 59}, 404: {2, 33, 34, 56}, 409: {3, 48, 52, 53, 54}, 410: {29, 55}, 422: {6, 47, 50},
-		503: {12, 13, 14, 31, 46, 60},
+		503: {12, 13, 14, 15, 31, 44, 46, 60},
 	} {
 		for _, c := range codes {
 			want[c] = status
