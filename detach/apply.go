@@ -85,7 +85,7 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 		if !ok {
 			return nil, fmt.Errorf("%s is not in the pool", nameRef(ref))
 		}
-		if free := p.state(&p.license.Features[place]).Free; free < t.Seats {
+		if free := p.Seats(&p.license.Features[place]).Free; free < t.Seats {
 			return nil, fmt.Errorf("%s has %d seats free, %d are taken", nameRef(ref), free, t.Seats)
 		}
 		if out[ref] != nil {

@@ -247,7 +247,7 @@ func (p *Pool) obstacle(f *document.Feature, r *DetachRequest, out map[document.
 		o.License = existing.License
 		return because(code.CancelPreviousDetachRequired, "license %d of it is out to this computer until %s", existing.License, clock(existing.Death()))
 	}
-	free := p.state(f).Free
+	free := p.Seats(f).Free
 	switch longest := policy.longest(f, p.Head(), now); {
 	case free < r.Seats:
 		return because(code.FeatureResourceExhaust, "%d of its %d seats are free, %d are asked for", free, f.Seats, r.Seats)

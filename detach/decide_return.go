@@ -64,6 +64,15 @@ func (p *Pool) Update(license *document.Pool, request document.RequestKey) ([][]
 	return [][]byte{document.EncodeEntry(entryUpdated, updated{Pool: license.Bytes(), Request: request})}, nil
 }
 
+// Vouched says whether the vendor, if he is trusted, signed the newest pool
+// license; nil before the first. A pool whose key cannot be asked has only that.
+func (p *Pool) Vouched() error {
+	if p.license == nil {
+		return nil
+	}
+	return p.vouched(p.license)
+}
+
 // vouched says whether the pool's vendor signed the license.
 func (p *Pool) vouched(license *document.Pool) error {
 	vendor := license.Head.Vendor

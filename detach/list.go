@@ -42,26 +42,47 @@ func (p *Pool) Features(filter Filter) []FeatureState {
 		return list
 	}
 	match := p.matcher(filter.Search)
-	add := func(f *document.Feature) {
+	for f := range p.EachFeature() {
 		if filter.chooses(f) && match.feature(f) {
-			list = append(list, p.state(f))
+			list = append(list, p.Seats(f))
 		}
 	}
-	if p.license != nil {
-		for i := range p.license.Features {
-			add(&p.license.Features[i])
-		}
-	}
-	p.taken.Scan(func(t taken) bool {
-		if _, ok := p.find(t.feature.Ref()); !ok {
-			gone := *t.feature
-			gone.Seats = 0
-			add(&gone)
-		}
-		return true
-	})
-	slices.SortFunc(list, func(a, b FeatureState) int { return a.Feature.Ref().Compare(b.Feature.Ref()) })
 	return list
+}
+
+// EachFeature walks the features that Features lists without a filter, in that
+// order. It copies nothing but those that the vendor has taken away.
+func (p *Pool) EachFeature() iter.Seq[*document.Feature] {
+	return func(yield func(*document.Feature) bool) {
+		var gone []*document.Feature
+		p.taken.Scan(func(t taken) bool {
+			if _, ok := p.find(t.feature.Ref()); !ok {
+				f := *t.feature
+				f.Seats = 0
+				gone = append(gone, &f)
+			}
+			return true
+		})
+		if p.license != nil {
+			for i := range p.license.Features {
+				f := &p.license.Features[i]
+				for len(gone) > 0 && gone[0].Ref().Compare(f.Ref()) < 0 {
+					if !yield(gone[0]) {
+						return
+					}
+					gone = gone[1:]
+				}
+				if !yield(f) {
+					return
+				}
+			}
+		}
+		for _, f := range gone {
+			if !yield(f) {
+				return
+			}
+		}
+	}
 }
 
 // Feature is the state of a feature in the newest pool license.
@@ -70,10 +91,11 @@ func (p *Pool) Feature(ref document.FeatureRef) (FeatureState, bool) {
 	if !ok {
 		return FeatureState{}, false
 	}
-	return p.state(&p.license.Features[at]), true
+	return p.Seats(&p.license.Features[at]), true
 }
 
-func (p *Pool) state(f *document.Feature) FeatureState {
+// Seats is where the seats of a feature that EachFeature gave are.
+func (p *Pool) Seats(f *document.Feature) FeatureState {
 	away := p.away(f.Ref())
 	return FeatureState{Feature: *f, Detached: away, Free: f.Seats - min(f.Seats, away), Overdrawn: away - min(f.Seats, away)}
 }

@@ -28,7 +28,7 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 	state, now := m.local.Read()
 	_, err = state.Asked(request, now.Unix)
 	for _, s := range m.rack.all() {
-		if pool, _ := s.served(); pool != nil && err == nil {
+		if pool := s.shown(); pool != nil && err == nil {
 			state, _ := pool.Read()
 			_, err = state.Asked(request)
 		}

@@ -212,7 +212,7 @@ func (m *Manager) DownloadDetached(ctx context.Context, licenseID uint64) (Buffe
 	}
 	defer done()
 	for _, s := range m.rack.all() {
-		pool, _ := s.served()
+		pool := s.shown()
 		if pool == nil {
 			continue
 		}

@@ -74,11 +74,16 @@ func fail(op string, err error) error {
 	e := &Error{Op: op, Err: err}
 	var refusal *detach.Refusal
 	var doc *document.Error
+	var earlier *failedEarlier
 	switch {
 	case errors.Is(err, storage.ErrUnknown):
 		e.Code, e.Message = GetResponseFailed, "it is not known whether this happened"
 	case ofStore(err):
 		e.Code, e.Message = StorageCorrupted, err.Error()
+	case errors.As(err, &earlier):
+		e.Code, e.Message = StorageCorrupted, "the store failed earlier and must be opened again"
+		e.Advice = "End the program and start it again; the log says why the store failed."
+		return e
 	case errors.As(err, &refusal):
 		e.Code, e.Message, e.Details, e.Err = refusal.Code, refusal.Message, refusal.Details, nil
 	case errors.As(err, &doc):
@@ -116,8 +121,17 @@ func refused(reason error) error {
 	if !errors.Is(reason, storage.ErrUnknown) {
 		return reason
 	}
-	return &detach.Refusal{Code: StorageCorrupted, Message: "the store failed earlier and must be opened again: " + reason.Error()}
+	return &failedEarlier{reason}
 }
+
+// failedEarlier refuses a change because the store failed at an earlier one. It
+// does not wrap the reason: that one is unknown, this one is not.
+type failedEarlier struct{ reason error }
+
+func (e *failedEarlier) Error() string {
+	return "the store failed earlier and must be opened again: " + e.reason.Error()
+}
+func (e *failedEarlier) Unwrap() error { return StorageCorrupted }
 
 // codeOf finds the code that an error of the key or of a document carries.
 func codeOf(err error) Code {

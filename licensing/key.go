@@ -3,6 +3,7 @@ package licensing
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -44,8 +45,8 @@ type Key struct {
 }
 
 // Keys looks for keys on all buses and at the other managers and lists them, and
-// the licenses installed here, by key id. Filter.Product and Filter.Feature do not
-// apply.
+// the licenses installed here, by key id. A search finds a key by its features too.
+// Filter.Product and Filter.Feature do not apply.
 func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	const op = "list keys"
 	done, err := m.begin(op)
@@ -55,6 +56,14 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	defer done()
 	m.rack.scan(ctx, m)
 	m.peers.refresh(ctx, false)
+	query := fold.NewQuery(filter.Search)
+	found := make(map[uint64]bool) // by key id, where a feature or the key itself is found
+	for _, s := range m.shelves(filter.Key) {
+		for range s.chosen(Filter{}, query) {
+			found[s.key] = true
+			break
+		}
+	}
 	var keys []Key
 	for _, s := range m.rack.all() {
 		keys = append(keys, s.describe())
@@ -70,10 +79,8 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	for _, r := range m.remotes() {
 		keys = append(keys, r.key())
 	}
-	query := fold.NewQuery(filter.Search)
 	keys = slices.DeleteFunc(keys, func(k Key) bool {
-		return filter.Key != nil && *filter.Key != k.ID ||
-			!query.In(decimal(k.ID), decimal(k.Vendor), PublicCodeText(k.Vendor))
+		return filter.Key != nil && *filter.Key != k.ID || !found[k.ID] && !query.In(keyTexts(k.ID, k.Vendor)...)
 	})
 	slices.SortStableFunc(keys, func(a, b Key) int { return cmp.Compare(a.ID, b.ID) })
 	return withSilent(m, func() (*List[Key], error) {
@@ -87,15 +94,15 @@ func (s *slot) describe() Key {
 		ID: s.info.ID, Model: Model(s.info.Model), Vendor: s.info.Vendor,
 		Firmware: s.info.Firmware, Manufactured: s.info.Manufactured, Inaccessible: !s.accessible(),
 	}
-	pool, err := s.served()
-	if pool != nil {
+	_, err := s.served()
+	if pool := s.shown(); pool != nil {
 		state, _ := pool.Read()
 		k.Products = products(vendorsFeatures(state))
 		if err == nil {
 			err = pool.Refusal()
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()
 	}
 	return k
@@ -161,10 +168,7 @@ func (m *Manager) inPool(ctx context.Context, key uint64, request document.Reque
 	} else if s = m.rack.find(key); s == nil {
 		return err
 	}
-	if pool, _ := s.served(); pool != nil {
-		err = doubting(err, request, pool)
-	}
-	return err
+	return doubting(err, request, doubts{s, request})
 }
 
 // changeable gives the ledger of the key's pool, or why it changes nothing now.

@@ -144,15 +144,30 @@ func (m *Manager) Features(ctx context.Context, filter Filter) (*List[Feature], 
 	}
 	defer done()
 	m.peers.refresh(ctx, false)
-	var all []Feature
-	for f := range m.features() {
-		if filter.matches(f) {
-			all = append(all, f)
+	shelves := m.shelves(filter.Key)
+	query := fold.NewQuery(filter.Search)
+	total := 0
+	for _, sh := range shelves {
+		for range sh.chosen(filter, query) {
+			total++
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Feature) int { return cmp.Compare(a.Key, b.Key) })
+	from, to, err := filter.Page.window(total)
+	if err != nil {
+		return nil, fail(op, err)
+	}
 	return withSilent(m, func() (*List[Feature], error) {
-		return listOf(op, filter.Page, sliceSequence[Feature](all), func(f Feature) Feature { return f })
+		return &List[Feature]{Total: total, items: func(yield func(Feature) bool) {
+			at := 0
+			for _, sh := range shelves {
+				for f := range sh.chosen(filter, query) {
+					if at >= to || at >= from && !yield(sh.show(f)) {
+						return
+					}
+					at++
+				}
+			}
+		}}, nil
 	})
 }
 
@@ -165,60 +180,101 @@ func withSilent[T any](m *Manager, list func() (*List[T], error)) (*List[T], err
 	return l, err
 }
 
-func (f Filter) matches(x Feature) bool {
-	switch {
-	case f.Key != nil && *f.Key != x.Key,
-		f.Product != nil && *f.Product != x.ProductNumber,
-		f.Feature != nil && *f.Feature != x.Number:
-		return false
+// shelf is the features of one key or installed license, which never change, and how
+// each is shown.
+type shelf struct {
+	key    uint64
+	vendor uint32
+	all    iter.Seq[*document.Feature]
+	show   func(*document.Feature) Feature
+}
+
+// chosen gives the features that the filter chooses, its search made to a query.
+func (s shelf) chosen(f Filter, query fold.Query) iter.Seq[*document.Feature] {
+	return func(yield func(*document.Feature) bool) {
+		whole := query.In(keyTexts(s.key, s.vendor)...)
+		for x := range s.all {
+			if f.Product != nil && *f.Product != x.ProductNumber || f.Feature != nil && *f.Feature != x.FeatureNumber ||
+				!whole && !query.In(featureTexts(x)...) {
+				continue
+			}
+			if !yield(x) {
+				return
+			}
+		}
 	}
-	return fold.NewQuery(f.Search).In(
-		decimal(x.Number), x.Name, decimal(x.ProductNumber), x.ProductName, decimal(x.Modification),
-		decimal(x.Key), decimal(x.Vendor), PublicCodeText(x.Vendor))
+}
+
+// keyTexts and featureTexts are what a search looks at.
+func keyTexts(key uint64, vendor uint32) []string {
+	return []string{decimal(key), decimal(vendor), PublicCodeText(vendor)}
+}
+
+func featureTexts(f *document.Feature) []string {
+	return []string{decimal(f.FeatureNumber), f.Name, decimal(f.ProductNumber), f.ProductName, decimal(f.Modification)}
 }
 
 func decimal[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
 
-// features walks the features of all pools and all installed licenses.
-func (m *Manager) features() iter.Seq[Feature] {
-	return func(yield func(Feature) bool) {
-		for _, s := range m.rack.all() {
-			pool, _ := s.served()
-			if pool == nil {
-				continue
-			}
-			state, now := pool.Read()
-			for _, fs := range state.Features(detach.Filter{}) {
-				f := newFeature(s.info.ID, state.Head().Vendor, &fs.Feature, now.Unix)
-				f.Free, f.Detached, f.Overdrawn = fs.Free, fs.Detached, fs.Overdrawn
-				f.Detachable = fs.Feature.Detachable
-				f.DetachAllowed = m.opts.Policy.Allows(fs.Feature)
-				f.CancelRequired = state.Out(m.self.id(), fs.Feature.Ref()) != nil
-				f.Inaccessible = !s.accessible()
-				if !yield(f) {
-					return
-				}
-			}
-		}
-		state, now := m.local.Read()
-		for _, r := range m.remotes() {
-			for i := range r.Features {
-				if !yield(r.feature(&r.Features[i], now.Unix)) {
-					return
-				}
-			}
-		}
-		for in := range state.AllInstalled() {
-			t := in.License.Terms
-			for i := range in.License.Features {
-				f := newFeature(uint64(document.ShortID(t.License)), t.Vendor, &in.License.Features[i], now.Unix)
-				f.Max, f.Free = t.Seats, t.Seats
-				if !yield(f) {
-					return
-				}
-			}
+// shelves gives the features of all pools and all installed licenses, by key id; of
+// one key where only that is wanted. It holds states that never change, not copies.
+func (m *Manager) shelves(only *uint64) []shelf {
+	var all []shelf
+	add := func(s shelf) {
+		if only == nil || *only == s.key {
+			all = append(all, s)
 		}
 	}
+	for _, s := range m.rack.all() {
+		pool := s.shown()
+		if pool == nil {
+			continue
+		}
+		state, now := pool.Read()
+		vendor, serves := state.Head().Vendor, s.serves()
+		add(shelf{s.info.ID, vendor, state.EachFeature(), func(x *document.Feature) Feature {
+			f := newFeature(s.info.ID, vendor, x, now.Unix)
+			seats := state.Seats(x)
+			f.Free, f.Detached, f.Overdrawn = seats.Free, seats.Detached, seats.Overdrawn
+			f.Detachable = x.Detachable
+			f.DetachAllowed = m.opts.Policy.Allows(*x)
+			f.CancelRequired = state.Out(m.self.id(), x.Ref()) != nil
+			f.Inaccessible = !serves
+			return f
+		}})
+	}
+	state, now := m.local.Read()
+	for _, r := range m.remotes() {
+		all := func(yield func(*document.Feature) bool) {
+			for i := range r.Features {
+				if !yield(&r.Features[i].Feature) {
+					return
+				}
+			}
+		}
+		add(shelf{r.ID, r.Vendor, all, func(x *document.Feature) Feature {
+			i := slices.IndexFunc(r.Features, func(f remoteFeature) bool { return f.Feature.Ref() == x.Ref() })
+			return r.feature(&r.Features[i], now.Unix)
+		}})
+	}
+	for in := range state.AllInstalled() {
+		t := in.License.Terms
+		id := uint64(document.ShortID(t.License))
+		all := func(yield func(*document.Feature) bool) {
+			for i := range in.License.Features {
+				if !yield(&in.License.Features[i]) {
+					return
+				}
+			}
+		}
+		add(shelf{id, t.Vendor, all, func(x *document.Feature) Feature {
+			f := newFeature(id, t.Vendor, x, now.Unix)
+			f.Max, f.Free = t.Seats, t.Seats
+			return f
+		}})
+	}
+	slices.SortStableFunc(all, func(a, b shelf) int { return cmp.Compare(a.key, b.key) })
+	return all
 }
 
 // DetachedLicense is a live license that was detached from one of the keys here.
@@ -246,7 +302,7 @@ func (m *Manager) ListDetached(ctx context.Context, filter Filter) (*List[Detach
 	defer done()
 	var parts merged
 	for _, s := range m.rack.all() {
-		pool, _ := s.served()
+		pool := s.shown()
 		if pool == nil || filter.Key != nil && *filter.Key != s.info.ID {
 			continue
 		}

@@ -113,6 +113,9 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 	}
 	m.grants.start(m.local, m.grantSeconds(), m.opts.Clock.Elapsed())
 	m.rack.scan(ctx, m)
+	if err := m.rack.restore(ctx, m); err != nil {
+		return err
+	}
 	m.intents = newIntents(m.opts.Clock.Elapsed())
 	m.startPeers()
 	m.intents.start(m)

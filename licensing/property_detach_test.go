@@ -56,7 +56,9 @@ func (w *play) detachBy(o *player, req licensing.DetachRequest, opts *licensing.
 	}
 	before, allowed := o.expectDetach(req, to, key)
 	if key != "" && o.keyless(licensing.DongleNotFound) != nil {
-		allowed = append(allowed, licensing.InvalidParameter) // the key may be known for another request, without asking the pool's key
+		// The key may be known for another request, without asking the pool's key, or
+		// stand in a batch of which only that can tell whether it counts.
+		allowed = append(allowed, licensing.InvalidParameter, licensing.GetResponseFailed)
 	}
 	d := o.detachDoubt(req, to, key)
 	got, err := o.Detach(w.ctx(), req, opts)

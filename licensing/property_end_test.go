@@ -121,7 +121,12 @@ func hex8(id uint64) string {
 
 // head is what the store says is a ledger's newest batch.
 func head(s *memory.Store, ledger string) (value []byte) {
-	must(0, s.View(context.Background(), func(r storage.Reader) (err error) { value, err = r.Get(ledger + "/head"); return err }))
+	must(0, s.View(context.Background(), func(r storage.Reader) (err error) {
+		if value, err = r.Get(ledger + "/head"); errors.Is(err, storage.ErrNotFound) {
+			return nil
+		}
+		return err
+	}))
 	return value
 }
 

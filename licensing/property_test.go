@@ -178,7 +178,7 @@ func (p *player) keyless(neverSeen licensing.Code) []licensing.Code {
 			p.pool.span.open(p.world.now, p.clock.off, p.world.now)
 		}
 		return nil
-	case p.loaded:
+	case p.loaded, p.key != nil && head(p.disk, p.poolName()) != nil:
 		return []licensing.Code{licensing.NoService}
 	}
 	return []licensing.Code{neverSeen}

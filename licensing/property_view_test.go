@@ -15,6 +15,10 @@ type view struct {
 	out       map[uint64]licensing.DetachedLicense
 	cancelled map[uint64]bool
 	installed map[uint64][]uint32 // features by short id
+
+	// stored is what is shown of a pool whose key has not been here: up to one batch
+	// behind.
+	stored map[uint64]licensing.DetachedLicense
 }
 
 // look reads a manager's lists and holds them against themselves.
@@ -27,6 +31,8 @@ func (p *player) look() (v view) {
 		switch {
 		case p.key == nil || f.Key != p.key.ID():
 			v.installed[f.Key] = append(v.installed[f.Key], f.Number)
+		case !p.loaded && f.Inaccessible:
+			v.stored = map[uint64]licensing.DetachedLicense{}
 		case v.pool == nil:
 			v.pool = map[uint32]licensing.Feature{}
 			fallthrough
@@ -51,6 +57,9 @@ func (p *player) look() (v view) {
 		return cmp.Or(a.Issued.Compare(b.Issued), cmp.Compare(a.ID, b.ID))
 	}) {
 		w.failf("%s lists detached licenses out of order: %v", p.name, order)
+	}
+	if v.stored != nil {
+		v.stored, v.out = v.out, v.stored
 	}
 	given, err := p.ListCancelled(w.ctx(), licensing.Page{})
 	w.ok(p.name+" lists cancelled licenses", err)
@@ -88,6 +97,7 @@ func (p *player) observe() {
 	})
 	p.latest = v
 	p.observeRecipient(v)
+	p.observeStored(v)
 	if v.pool != nil {
 		p.observePool(v)
 	} else if len(v.out) > 0 {
@@ -124,6 +134,27 @@ func (p *player) observeRecipient(v view) {
 	}
 	if len(shown)+len(given) > 0 {
 		w.failf("%s shows what was never there: installed %v, cancelled %v", p.name, shown, given)
+	}
+}
+
+// observeStored: nothing is shown that was not made, and its file is still given.
+func (p *player) observeStored(v view) {
+	w := p.world
+	for id, l := range v.stored {
+		at := slices.IndexFunc(w.seats, func(s *seat) bool { return s.id == id && s.from == p })
+		switch {
+		case at < 0 && len(p.doubts) > 0:
+			continue
+		case at < 0:
+			w.failf("%s, without its key, lists license %d, which was never made", p.name, id)
+		}
+		s := w.seats[at]
+		if l.Recipient != s.to.lmsID || l.Seats != s.seats || l.Issued.Unix() != s.issued || l.Death.Unix() != s.death || !slices.Equal(numbersOf(l), s.features) {
+			w.failf("%s, without its key, lists license %v as %+v", p.name, s, l)
+		}
+		if _, err := p.DownloadDetached(w.ctx(), id); err != nil && p.calm() {
+			w.failf("%s, without its key, does not give license %v again: %v", p.name, s, err)
+		}
 	}
 }
 

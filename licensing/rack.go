@@ -20,8 +20,8 @@ import (
 	"github.com/sojournlm/sojourn/transport"
 )
 
-// rack holds every key the manager has seen since it was opened, plugged in or
-// not, each in a slot of its own.
+// rack holds every key the manager has ever seen, plugged in or not, each in a slot
+// of its own.
 type rack struct {
 	scanning lock // held while the buses are looked through
 
@@ -36,6 +36,7 @@ type rack struct {
 type slot struct {
 	info   device.Info // as the key said when it was first seen
 	public ed25519.PublicKey
+	unseen bool // only its stored pool is known: the key was not here since the start
 
 	loading lock // held while the pool's ledger is opened
 
@@ -45,6 +46,7 @@ type slot struct {
 	clock   *ledger.Clock                // the pool's
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
+	stored  *ledger.Ledger[*detach.Pool] // what is stored of a pool that is not served, for reading; or nil
 	err     error                        // why the pool on the key is not served
 }
 
@@ -98,6 +100,9 @@ func (s *slot) close(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stored != nil {
+		errs = append(errs, s.stored.Close(ctx))
+	}
 	if s.key != nil {
 		errs = append(errs, s.key.Close())
 		s.key = nil
@@ -187,10 +192,14 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 		return errors.Join(err, key.Close())
 	}
 	old := r.find(info.ID)
-	if old != nil && bytes.Equal(old.public, key.Public()) {
+	s := &slot{info: info, public: key.Public(), at: at, key: key}
+	switch {
+	case old == nil:
+	case old.unseen:
+		s.stored = old.shown() // until the key has confirmed it
+	case bytes.Equal(old.public, key.Public()):
 		return old.reconnect(ctx, m, at, key)
-	}
-	if old != nil {
+	default:
 		if pool, _ := old.served(); pool != nil {
 			return errors.Join(fmt.Errorf("another key has the id %d too", info.ID), key.Close())
 		}
@@ -198,7 +207,6 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 			return errors.Join(err, key.Close())
 		}
 	}
-	s := &slot{info: info, public: key.Public(), at: at, key: key}
 	err = s.load(ctx, m, document.RequestKey{})
 	if !r.add(s) {
 		return errors.Join(ErrClosed, s.close(ctx))
@@ -239,15 +247,23 @@ func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey
 	}
 	s.mu.Lock()
 	s.license, s.pool, s.err = license, pool, err
+	stored := s.stored
+	if pool != nil {
+		s.stored = nil
+	}
 	s.mu.Unlock()
-	if err != nil || pool == nil || pool.Refusal() != nil {
-		return err // a pool that refuses can be read; every change says why not
+	if pool != nil && stored != nil {
+		stored.Close(ctx) // it wrote nothing
+	}
+	if err != nil || pool == nil {
+		return err
+	}
+	if refusal := pool.Refusal(); refusal != nil {
+		return s.doubtStore(ctx, m, refusal) // the pool can be read; every change says why not
 	}
 	if m.local.Refusal() == nil { // else all is refused anyway, for a better reason
 		if err := m.witness(ctx, pool); err != nil {
-			if errors.Is(err, ErrRolledBack) || errors.Is(err, ErrForked) {
-				m.distrust.CompareAndSwap(nil, &err)
-			}
+			m.suspect(err)
 			return err
 		}
 	}
@@ -273,17 +289,9 @@ func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
 // open opens the ledger of the pool.
 func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
 	s.clock = m.newClock()
-	pool, err := ledger.Open(ctx, ledger.Config[*detach.Pool]{
-		Name:   fmt.Sprintf("pool/%08x", s.info.ID),
-		Store:  m.store,
-		Anchor: s,
-		Empty: detach.NewPool(detach.Trust{
-			Key: s.info.ID, Public: s.public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),
-		}),
-		Rules:   ledgerRules,
-		Clock:   s.clock,
-		Witness: m.local.Position,
-	})
+	cfg := s.ledger(m, s.public, s.clock)
+	cfg.Anchor = s
+	pool, err := ledger.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -327,6 +335,13 @@ func (s *slot) served() (*ledger.Ledger[*detach.Pool], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pool, s.err
+}
+
+// serves reports whether the pool can be changed, as far as is known.
+func (s *slot) serves() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key != nil && s.pool != nil
 }
 
 // accessible reports whether the key was there when last looked at.

@@ -112,11 +112,28 @@ func TestStorePutBackAtOrigin(t *testing.T) {
 
 	s.office.putBack(yesterday.Clone()) // the manager's own ledger is the same in both
 	s.office.poolBarred(s.laptop, back, licensing.ErrRolledBack)
+	s.office.barred(licensing.ErrRolledBack)
 	s.office.putBack(today.Clone())
 	s.checkPromises()
 
 	s.ok(s.office.RemoveFingerprint(s.ctx, s.laptop.id, nil))
 	s.office.putBack(today)
+	s.office.barred(licensing.ErrRolledBack)
+}
+
+// A store that was put back is one store: where the key of one pool finds it out,
+// the other pools and the manager's own ledger change nothing either.
+func TestStorePutBackBarsAll(t *testing.T) {
+	s := newStage(t)
+	other := s.office.addKey(worldKey + 0x100)
+	s.ok(s.office.Install(s.ctx, s.office.poolOf(other, feature(1, 3)), nil))
+	yesterday := s.office.backup() // of a program that runs: no signature of the newest batches
+	s.office.detach(s.laptop, 1)
+	s.office.putBack(yesterday)
+	req := s.office.request(s.laptop, 1)
+	req.Key = other.ID()
+	_, err := s.office.Detach(s.ctx, req, nil)
+	s.refused(err, licensing.ErrRolledBack, licensing.StorageCorrupted)
 	s.office.barred(licensing.ErrRolledBack)
 }
 

@@ -17,7 +17,8 @@ type Report struct {
 	Batches uint64
 	Entries uint64
 	// Unread are the keys whose pools are stored here and were not gone
-	// through, because the key is not here or its vendor is not trusted.
+	// through, because the key was not here since the start or its vendor is not
+	// trusted.
 	Unread []uint64
 }
 

@@ -3,67 +3,60 @@
 # each other, OFFICE with a pool of seats and LAPTOP without; everything between
 # them is a file.
 #
-#   examples/lmserver/roundtrip.sh [PROGRAM]     # PROGRAM: lmserver, built
+#   examples/lmserver/roundtrip.sh
 #
 # The addresses are 127.0.0.1:3189 and :3190, or those in OFFICE_ADDR and
 # LAPTOP_ADDR.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-office= laptop=
+cd "$(dirname "$0")/../.."
+work=
 finish() {
-  kill $office $laptop 2>/dev/null || true
-  wait $office $laptop 2>/dev/null || true
-  rm -rf "$work"
+  [ $? = 0 ] || cat "$work"/*.log
+  kill %1 %2 2>/dev/null || true
+  wait || true
+  [ -z "$work" ] || rm -rf "$work"
 }
 trap finish EXIT
-
-lmserver=${1:-$work/lmserver}
-[ $# -gt 0 ] || (cd "$here" && go build -o "$lmserver" .)
-lmserver=$(cd "$(dirname "$lmserver")" && pwd)/$(basename "$lmserver")
-cd "$work"
-mkfifo office.ready laptop.ready
-
-# The one line that a server prints says where it listens.
-"$lmserver" -listen "${OFFICE_ADDR:-127.0.0.1:3189}" -data office -host OFFICE -simulate "$here/pools.json" >office.ready 2>office.log &
-office=$!
-"$lmserver" -listen "${LAPTOP_ADDR:-127.0.0.1:3190}" -data laptop -host LAPTOP >laptop.ready 2>laptop.log &
-laptop=$!
-read -r _ _ OFFICE <office.ready || { cat office.log; exit 1; }
-read -r _ _ LAPTOP <laptop.ready || { cat laptop.log; exit 1; }
-OFFICE=$OFFICE/v1.0/lm LAPTOP=$LAPTOP/v1.0/lm
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, got $1" >&2; exit 1; }; }
 
 # README: from here
+office=${OFFICE_ADDR:-127.0.0.1:3189} laptop=${LAPTOP_ADDR:-127.0.0.1:3190} work=$(mktemp -d)
+go build -o "$work/lmserver" ./examples/lmserver
+"$work/lmserver" -listen "$office" -data "$work/office" -host OFFICE -simulate examples/lmserver/pools.json 2>"$work/office.log" &
+"$work/lmserver" -listen "$laptop" -data "$work/laptop" -host LAPTOP 2>"$work/laptop.log" &
+OFFICE=http://$office/v1.0/lm LAPTOP=http://$laptop/v1.0/lm
+
+get() { curl -sS --retry 20 --retry-connrefused --retry-delay 1 "$1"; } # it may take a moment to start
 post() { curl -sS --fail-with-body -H 'Content-Type: application/json' -d "$2" "$1"; }
 field() { sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p'; }
-free_seats() { curl -sS "$OFFICE/features?dongle=4006242369" | field floatingResource; }
+free_seats() { get "$OFFICE/features?dongle=4006242369" | field floatingResource; }
 
 # LAPTOP introduces itself, and OFFICE takes it into its list of known computers.
-curl -sS "$LAPTOP/environment" >laptop.json
-post "$OFFICE/fingerprints" "{\"fingerprint\": \"$(field fingerprint <laptop.json)\"}"
+get "$LAPTOP/environment" >"$work/laptop.json"
+get "$OFFICE/environment" >"$work/office.json"
+post "$OFFICE/fingerprints" "{\"fingerprint\": \"$(field fingerprint <"$work/laptop.json")\"}"
 
 # OFFICE detaches a seat for LAPTOP, for an hour. The answer is a file.
-post "$OFFICE/detach" "{\"offline\": true, \"lmsId\": \"$(field lmsId <laptop.json)\", \"dongleId\": 4006242369,
-  \"durationInSec\": 3600, \"productFeatures\": [{\"productNumber\": 29, \"featureNumber\": 4}]}" | field license >seat.license
+post "$OFFICE/detach" "{\"offline\": true, \"lmsId\": \"$(field lmsId <"$work/laptop.json")\", \"dongleId\": 4006242369,
+  \"durationInSec\": 3600, \"productFeatures\": [{\"productNumber\": 29, \"featureNumber\": 4}]}" | field license >"$work/seat.license"
 free_seats # 2 of 3
 
 # The file is carried to LAPTOP, which can use the seat now.
-post "$LAPTOP/install" "{\"license\": \"$(cat seat.license)\"}"
-curl -sS "$LAPTOP/features?product=29&feature=4"
+post "$LAPTOP/install" "{\"license\": \"$(cat "$work/seat.license")\"}"
+get "$LAPTOP/features?product=29&feature=4"
 
 # LAPTOP gives the seat back before its time. The answer is a file again, and
 # where that is installed the seat is free.
-post "$LAPTOP/canceldetach" '{"offline": true, "dongleId": 4006242369}' | field license >return.license
-post "$OFFICE/install" "{\"license\": \"$(cat return.license)\"}"
+post "$LAPTOP/canceldetach" '{"offline": true, "dongleId": 4006242369}' | field license >"$work/return.license"
+post "$OFFICE/install" "{\"license\": \"$(cat "$work/return.license")\"}"
 free_seats # 3 of 3
 # README: to here
 
 expect "$(free_seats)" 3
-expect "$(curl -sS "$LAPTOP/features")" '{"features":[]}'
+expect "$(get "$LAPTOP/features")" '{"features":[]}'
 # Neither file works a second time.
-expect "$(post "$LAPTOP/install" "{\"license\": \"$(cat seat.license)\"}" 2>/dev/null | field code)" 48
-expect "$(post "$OFFICE/install" "{\"license\": \"$(cat return.license)\"}" 2>/dev/null | field code)" 48
+expect "$(post "$LAPTOP/install" "{\"license\": \"$(cat "$work/seat.license")\"}" 2>/dev/null | field code)" 48
+expect "$(post "$OFFICE/install" "{\"license\": \"$(cat "$work/return.license")\"}" 2>/dev/null | field code)" 48
 expect "$(free_seats)" 3
 echo "the seat is home"

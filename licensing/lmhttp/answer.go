@@ -36,8 +36,15 @@ func (a *answer) write(status int, v any) {
 	}
 	a.Header().Set("Content-Type", jsonType)
 	a.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	a.renew()
 	a.WriteHeader(status)
 	a.Write(body.Bytes())
+}
+
+// renew gives what is written next its own time: the operation before it may have
+// used up the server's.
+func (a *answer) renew() {
+	http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout)) // not every server can; then it has its own
 }
 
 // newEncoder writes text as it is: nobody takes these answers for HTML.
@@ -84,7 +91,7 @@ func (c *call) rows(name string, total int) *rows {
 	h := c.answer.Header()
 	h.Set("Content-Type", jsonType)
 	h.Set("X-Total-Count", strconv.Itoa(total))
-	out := bufio.NewWriterSize(patient{c.answer, http.NewResponseController(c.answer)}, 16<<10)
+	out := bufio.NewWriterSize(patient{c.answer}, 16<<10)
 	r := &rows{out: out, json: newEncoder(out), first: true, stop: c.method == http.MethodHead}
 	if !r.stop {
 		fmt.Fprintf(out, "{%q:[", name)
@@ -116,12 +123,9 @@ func (r *rows) end() {
 
 // patient gives every piece of a long answer its own time: a client that keeps
 // reading gets all of it, one that stopped does not hold the server.
-type patient struct {
-	answer     *answer
-	controller *http.ResponseController
-}
+type patient struct{ answer *answer }
 
 func (p patient) Write(b []byte) (int, error) {
-	p.controller.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every server can; then it has its own
+	p.answer.renew()
 	return p.answer.Write(b)
 }

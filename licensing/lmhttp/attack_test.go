@@ -81,10 +81,13 @@ func TestReboundName(t *testing.T) {
 }
 
 func TestKnownNames(t *testing.T) {
-	w := newWorld(t, func(w *world) { w.opts.Hosts = []string{"License.Example.COM:3189", "192.0.2.7"} })
+	w := newWorld(t, func(w *world) {
+		w.opts.Hosts = []string{"License.Example.COM:3189", "192.0.2.7", "2001:db8::7", "[2001:DB8:0::8]:3189"}
+	})
 	for host, want := range map[string]int{
 		"127.0.0.1:3189": 200, "127.0.0.1": 200, "localhost": 200, "LOCALHOST.:1": 200, "[::1]:3189": 200, "127.8.9.1": 200,
 		"[::ffff:127.0.0.1]": 200, "license.example.com": 200, "LICENSE.example.com.:99": 200, "192.0.2.7:1": 200,
+		"[2001:db8::7]:3189": 200, "[2001:db8:0:0::7]": 200, "[2001:db8::8]": 200, "[2001:db8::9]": 403,
 		"sub.license.example.com": 403, "example.com": 403, "192.0.2.8": 403,
 	} {
 		if res := w.office.ask("GET", BasePath+"/environment", "", "Host", host); res.StatusCode != want {

@@ -1,6 +1,7 @@
 package lmhttp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/sojournlm/sojourn/licensing"
 )
@@ -30,23 +33,29 @@ type call struct {
 	query   query
 	body    *fields                  // nil where the operation takes none
 	change  *licensing.ChangeOptions // nil where the operation changes nothing
+
+	limits limits
+	held   []*semaphore.Weighted // of limits, until the end
+	cancel context.CancelFunc    // ends ctx
 }
 
-func newCall(m *licensing.Manager, w *answer, r *http.Request, kind kind) (*call, error) {
-	c := &call{ctx: r.Context(), manager: m, answer: w, method: r.Method}
-	var err error
-	if c.query, err = parseQuery(r.URL.RawQuery); err != nil || kind == reading {
-		return c, err
+// read parses the request. Its time runs from then on.
+func (c *call) read(w *answer, r *http.Request, kind kind) (err error) {
+	if c.query, err = parseQuery(r.URL.RawQuery); err != nil {
+		return err
 	}
-	members, err := c.members(w, r)
-	if err != nil {
-		return nil, err
+	if kind != reading {
+		members, err := c.members(w, r)
+		if err != nil {
+			return err
+		}
+		c.body = newFields(members)
 	}
-	c.body = newFields(members)
 	if kind == changing {
 		c.change, err = changeOptions(r.Header)
 	}
-	return c, err
+	c.ctx, c.cancel = context.WithTimeout(r.Context(), operationTime)
+	return err
 }
 
 // members are the fields of a request's body. Those of a DELETE may stand in its
@@ -60,7 +69,7 @@ func (c *call) members(w *answer, r *http.Request) (map[string]json.RawMessage, 
 			"Send the header Content-Type: " + jsonType + ".",
 		}
 	}
-	body, err := readBody(w, r)
+	body, err := c.readBody(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +89,8 @@ func (c *call) members(w *answer, r *http.Request) (map[string]json.RawMessage, 
 	return members, err
 }
 
-func readBody(w *answer, r *http.Request) ([]byte, error) {
+// readBody reads a body. Beyond a small one it waits until it may.
+func (c *call) readBody(w *answer, r *http.Request) ([]byte, error) {
 	tooLarge := &refusal{
 		http.StatusRequestEntityTooLarge, licensing.InvalidParameter, "the body is larger than 1 MiB",
 		"No request of this API is that large; send what is needed only.",
@@ -88,7 +98,16 @@ func readBody(w *answer, r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, maxBody))
+	limited := http.MaxBytesReader(w.ResponseWriter, r.Body, maxBody)
+	body, err := io.ReadAll(io.LimitReader(limited, smallBody))
+	if err == nil && len(body) == smallBody {
+		if err := c.wait(r.Context(), c.limits.large); err != nil {
+			return nil, err
+		}
+		whole := bytes.NewBuffer(body)
+		_, err = whole.ReadFrom(limited)
+		body = whole.Bytes()
+	}
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):

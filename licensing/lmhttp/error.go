@@ -27,8 +27,8 @@ func statusOf(c licensing.Code) int {
 		return http.StatusGone
 	case licensing.InvalidLicense, licensing.StorageIDMismatch, licensing.HardwareIDMismatch:
 		return http.StatusUnprocessableEntity
-	case licensing.RequestFailed, licensing.GetResponseFailed, licensing.ServerNotFound, licensing.NoService,
-		licensing.StorageCorrupted, licensing.RTCError:
+	case licensing.RequestFailed, licensing.GetResponseFailed, licensing.ServerNotFound, licensing.IncorrectResponseData,
+		licensing.NoService, licensing.OutdatedVersion, licensing.StorageCorrupted, licensing.RTCError:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -126,6 +126,9 @@ func message(e *licensing.Error) string {
 		if errors.Is(e.Err, known.err) {
 			return known.text
 		}
+	}
+	if e.Code == licensing.StorageCorrupted {
+		return "the store failed, or holds what this program does not understand, so nothing is changed or granted"
 	}
 	return e.Code.Error()
 }

@@ -56,7 +56,11 @@ func (c *call) listFingerprints() error {
 	if err != nil {
 		return err
 	}
-	return c.showFingerprints(c.query["search"], page)
+	search, err := c.query.search()
+	if err != nil {
+		return err
+	}
+	return c.showFingerprints(search, page)
 }
 
 func (c *call) showFingerprints(search string, page licensing.Page) error {

@@ -23,7 +23,10 @@ type guard struct {
 func newGuard(opts *Options) guard {
 	g := guard{hosts: map[string]bool{"localhost": true}, origin: http.NewCrossOriginProtection()}
 	for _, h := range opts.Hosts {
-		g.hosts[hostName(h)] = true
+		if _, err := netip.ParseAddr(h); err != nil { // an address needs no brackets here
+			h = hostName(h)
+		}
+		g.hosts[canonical(h)] = true
 	}
 	if opts.Token != "" {
 		g.token = new(sha256.Sum256([]byte(opts.Token)))
@@ -60,7 +63,7 @@ func (g *guard) admit(w http.ResponseWriter, r *http.Request, signed bool) error
 // that the connection really came in on cannot have been bound by somebody
 // else's name server.
 func (g *guard) knows(r *http.Request) bool {
-	name := hostName(r.Host)
+	name := canonical(hostName(r.Host))
 	ip, err := netip.ParseAddr(name)
 	if err != nil || g.hosts[name] {
 		return g.hosts[name]
@@ -81,6 +84,14 @@ func (g *guard) knows(r *http.Request) bool {
 func hostName(host string) string {
 	name := (&url.URL{Host: host}).Hostname()
 	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
+// canonical writes an address in one way; a name stays as it is.
+func canonical(name string) string {
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.Unmap().String()
+	}
+	return name
 }
 
 func (g *guard) trusts(r *http.Request) bool {

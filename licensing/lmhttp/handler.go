@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sojournlm/sojourn/licensing"
 )
@@ -31,6 +32,7 @@ type handler struct {
 	manager *licensing.Manager
 	guard   guard
 	paths   map[string]map[string]route // by path, then method
+	limits  limits
 	log     *slog.Logger
 }
 
@@ -41,7 +43,7 @@ func New(m *licensing.Manager, opts *Options) http.Handler {
 	if opts == nil {
 		opts = &Options{}
 	}
-	h := &handler{manager: m, guard: newGuard(opts), paths: make(map[string]map[string]route), log: opts.Logger}
+	h := &handler{manager: m, guard: newGuard(opts), paths: make(map[string]map[string]route), limits: newLimits(), log: opts.Logger}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -92,9 +94,15 @@ func (h *handler) serve(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := newCall(h.manager, w, r, route.kind)
-	if err != nil {
+	c := &call{ctx: r.Context(), manager: h.manager, answer: w, method: r.Method, limits: h.limits}
+	defer c.end()
+	if err := c.read(w, r, route.kind); err != nil {
 		return err
+	}
+	if route.lists {
+		if err := c.wait(r.Context(), h.limits.lists); err != nil {
+			return err
+		}
 	}
 	return route.serve(c)
 }
@@ -105,5 +113,9 @@ func clip(s string) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "…"
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/fingerprint"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/memory"
 )
 
 // TestStatuses: one code, one status.
@@ -24,7 +26,7 @@ func TestStatuses(t *testing.T) {
 	want := make(map[licensing.Code]int)
 	for status, codes := range map[int][]licensing.Code{
 		400: {23, 35}, 403: {38, 57, 59}, 404: {2, 33, 34, 56}, 409: {3, 48, 52, 53, 54}, 410: {29, 55}, 422: {6, 47, 50},
-		503: {12, 13, 14, 31, 46, 60},
+		503: {12, 13, 14, 15, 31, 44, 46, 60},
 	} {
 		for _, c := range codes {
 			want[c] = status
@@ -76,6 +78,57 @@ func TestNothingLeaks(t *testing.T) {
 	status, p := describe(errors.New(secret))
 	if status != 500 || p.Code != licensing.InternalError || strings.Contains(p.Message, secret) {
 		t.Errorf("status %d, %+v", status, p)
+	}
+}
+
+// failing is a store whose disk fails once it is told to.
+type failing struct {
+	storage.Store
+	gate *storage.Gate
+	now  bool
+}
+
+func (f *failing) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	if f.now {
+		return &storage.Error{Op: "update", Err: f.gate.Break(errors.New("write " + secretPath + ": input/output error"))}
+	}
+	return f.Store.Update(ctx, fn)
+}
+
+const secretPath = "/srv/secret/store/000001.vlog"
+
+// TestFailingStore: a change that meets a failing disk is unknown, and those after
+// it have not happened; the client hears what to do, the operator's error has the
+// cause, and the disk's own words stay here.
+func TestFailingStore(t *testing.T) {
+	w := newWorld(t, nil)
+	anchor, err := licensing.OpenAnchor(w.ctx, "")
+	w.ok(err)
+	disk := &failing{Store: memory.New(), gate: storage.NewGate()}
+	m := &machine{}
+	m.Manager, err = licensing.Open(w.ctx, disk, anchor, &licensing.Options{
+		HostName: "FAILING", Hardware: fingerprint.Static{{Name: fingerprint.MachineComponent, Value: "f"}}, Clock: w.clock,
+	})
+	w.ok(err)
+	defer anchor.Close()
+	defer m.Close(w.ctx)
+	m.Handler = New(m.Manager, nil)
+	disk.now = true
+	for i := range 3 {
+		res := m.ask("POST", BasePath+"/fingerprints", `{"fingerprint":"`+w.laptop.file.String()+`"}`)
+		p := problemOf(t, res)
+		text := p.Message + p.Advice
+		switch {
+		case res.StatusCode != http.StatusServiceUnavailable || strings.Contains(text, "/srv") || strings.Contains(text, "input/output"):
+			t.Errorf("change %d: status %d, %+v", i, res.StatusCode, p)
+		case i == 0 && p.Code != licensing.GetResponseFailed,
+			i > 0 && (p.Code != licensing.StorageCorrupted || !strings.Contains(p.Message, "store failed") || !strings.Contains(p.Advice, "start it again")):
+			t.Errorf("change %d: %+v", i, p)
+		}
+	}
+	failure, ok := errors.AsType[*licensing.Error](m.AddFingerprint(w.ctx, licensing.FingerprintFields{Fingerprint: w.laptop.file}, nil))
+	if !ok || errors.Is(failure, licensing.ErrUnknown) || failure.Err == nil || !strings.Contains(failure.Err.Error(), secretPath) || strings.Contains(failure.Message, secretPath) {
+		t.Errorf("the operator gets %v with the cause %v", failure, failure.Err)
 	}
 }
 

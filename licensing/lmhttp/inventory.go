@@ -11,7 +11,11 @@ func (c *call) listDongles() error {
 	if err != nil {
 		return err
 	}
-	list, err := c.manager.Keys(c.ctx, licensing.Filter{Search: c.query["search"], Page: page})
+	search, err := c.query.search()
+	if err != nil {
+		return err
+	}
+	list, err := c.manager.Keys(c.ctx, licensing.Filter{Search: search, Page: page})
 	if err != nil {
 		return err
 	}

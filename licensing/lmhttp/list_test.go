@@ -134,6 +134,18 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// TestKeySearch: a key is found by itself and by what it holds.
+func TestKeySearch(t *testing.T) {
+	w := busy(t)
+	for search, want := range map[string]int{
+		"gr%C3%96%C3%9FE": 1, "editor": 1, "test_detach": 1, "4006242369": 1, "demonvk": 3, "nowhere": 0, "grdbench": 0,
+	} {
+		if rows, total := entriesOf(t, w.office.ask("GET", BasePath+"/dongles?search="+search, "")); len(rows) != want || total != want {
+			t.Errorf("%s: %d keys, total %d, want %d", search, len(rows), total, want)
+		}
+	}
+}
+
 // TestTree: the tree has the same features as the flat list, each below its key
 // and product.
 func TestTree(t *testing.T) {

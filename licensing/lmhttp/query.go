@@ -79,9 +79,20 @@ func (q query) count(name string) (int, error) {
 	return int(n), nil
 }
 
+// search reads the text that is searched for.
+func (q query) search() (string, error) {
+	text := q["search"]
+	if len(text) > maxSearch {
+		return "", invalid("search", "%d bytes, at most %d are searched for", len(text), maxSearch)
+	}
+	return text, nil
+}
+
 // filter reads what selects entries of a list.
 func (q query) filter() (f licensing.Filter, err error) {
-	f.Search = q["search"]
+	if f.Search, err = q.search(); err != nil {
+		return f, err
+	}
 	if f.Key, err = q.id("dongle", keyID); err != nil {
 		return f, err
 	}

@@ -28,39 +28,40 @@ type route struct {
 	method, path string
 	kind         kind
 	serve        func(*call) error
+	lists        bool // it answers with a list
 }
 
 // routes are all operations. The API's own documentation spells the path of the
 // fingerprints in two ways, so every verb answers to both.
 var routes = []route{
-	{"POST", "/detach", changing, (*call).detach},
-	{"POST", "/canceldetach", changing, (*call).cancelDetach},
-	{"POST", "/install", changing, (*call).install},
+	{"POST", "/detach", changing, (*call).detach, false},
+	{"POST", "/canceldetach", changing, (*call).cancelDetach, false},
+	{"POST", "/install", changing, (*call).install, false},
 
-	{"GET", "/detached/products/features", reading, (*call).listDetached},
-	{"POST", "/detached/download", asking, (*call).downloadDetached},
-	{"GET", "/cancelled/licenses", reading, (*call).listCancelled},
-	{"POST", "/cancelled/download", asking, (*call).downloadCancelled},
-	{"DELETE", "/cancelled/licenses", changing, (*call).forgetCancelled},
+	{"GET", "/detached/products/features", reading, (*call).listDetached, true},
+	{"POST", "/detached/download", asking, (*call).downloadDetached, false},
+	{"GET", "/cancelled/licenses", reading, (*call).listCancelled, true},
+	{"POST", "/cancelled/download", asking, (*call).downloadCancelled, false},
+	{"DELETE", "/cancelled/licenses", changing, (*call).forgetCancelled, true},
 
-	{"GET", "/fingerprints", reading, (*call).listFingerprints},
-	{"POST", "/fingerprints", changing, (*call).addFingerprint},
-	{"PUT", "/fingerprints", changing, (*call).editFingerprint},
-	{"DELETE", "/fingerprints", changing, (*call).removeFingerprint},
-	{"GET", "/fingerpints", reading, (*call).listFingerprints},
-	{"POST", "/fingerpints", changing, (*call).addFingerprint},
-	{"PUT", "/fingerpints", changing, (*call).editFingerprint},
-	{"DELETE", "/fingerpints", changing, (*call).removeFingerprint},
-	{"GET", "/environment", reading, (*call).environment},
+	{"GET", "/fingerprints", reading, (*call).listFingerprints, true},
+	{"POST", "/fingerprints", changing, (*call).addFingerprint, true},
+	{"PUT", "/fingerprints", changing, (*call).editFingerprint, true},
+	{"DELETE", "/fingerprints", changing, (*call).removeFingerprint, true},
+	{"GET", "/fingerpints", reading, (*call).listFingerprints, true},
+	{"POST", "/fingerpints", changing, (*call).addFingerprint, true},
+	{"PUT", "/fingerpints", changing, (*call).editFingerprint, true},
+	{"DELETE", "/fingerpints", changing, (*call).removeFingerprint, true},
+	{"GET", "/environment", reading, (*call).environment, false},
 
-	{"GET", "/dongles", reading, (*call).listDongles},
-	{"GET", "/features", reading, (*call).listFeatures},
-	{"GET", "/dongles/products/features", reading, (*call).listTree},
+	{"GET", "/dongles", reading, (*call).listDongles, true},
+	{"GET", "/features", reading, (*call).listFeatures, true},
+	{"GET", "/dongles/products/features", reading, (*call).listTree, true},
 
-	{"GET", "/intents", reading, (*call).listIntents},
-	{"POST", peerPath, peering, (*call).peer},
+	{"GET", "/intents", reading, (*call).listIntents, true},
+	{"POST", peerPath, peering, (*call).peer, false},
 
-	{"GET", "/openapi.yaml", reading, (*call).openAPI},
+	{"GET", "/openapi.yaml", reading, (*call).openAPI, false},
 }
 
 // route finds the operation of a request. A HEAD is a GET whose answer stays

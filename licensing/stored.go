@@ -1,0 +1,156 @@
+package licensing
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+)
+
+// restore puts the keys whose pools are stored and that are not plugged in into
+// the rack, for reading: a key that was seen before is pulled out, not unknown.
+func (r *rack) restore(ctx context.Context, m *Manager) error {
+	ids, err := m.storedPools(ctx, "pool/")
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		s := r.find(id)
+		if s == nil {
+			s = &slot{info: device.Info{ID: id}, unseen: true}
+		} else if pool, _ := s.served(); pool != nil {
+			continue
+		}
+		if err := s.restore(ctx, m); err != nil {
+			return err
+		}
+		r.add(s)
+	}
+	return nil
+}
+
+// restore opens what is stored of the slot's pool. What cannot be believed is the
+// slot's error; an error is about reading the store.
+func (s *slot) restore(ctx context.Context, m *Manager) error {
+	clock := m.newClock()
+	public, err := ledger.Stored(ctx, s.ledger(m, nil, clock))
+	var stored *ledger.Ledger[*detach.Pool]
+	if err == nil && public != nil {
+		stored, err = ledger.OpenUnanchored(ctx, s.ledger(m, public, clock), public)
+	}
+	if err != nil && !ofStore(err) {
+		return err
+	}
+	if stored != nil {
+		if err = vouch(stored); err != nil {
+			err = errors.Join(err, stored.Close(ctx))
+			stored = nil
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored = stored
+	if s.unseen {
+		s.public, s.err = public, err
+	}
+	if stored == nil {
+		return nil
+	}
+	state, _ := stored.Read()
+	if s.unseen {
+		s.info.Vendor = state.Head().Vendor
+	}
+	clock.Raise(state.Head().Issued)
+	if m.local.Refusal() == nil {
+		m.suspect(m.witness(ctx, stored))
+	}
+	return nil
+}
+
+// vouch checks what is stored as far as that is possible without the key: that it
+// is whole, and leads back to a vendor.
+func vouch(stored *ledger.Ledger[*detach.Pool]) error {
+	if err := stored.Refusal(); !errors.Is(err, ledger.ErrUnanchored) {
+		return err
+	}
+	state, _ := stored.Read()
+	return state.Vouched()
+}
+
+// doubtStore makes the manager refuse everything where a pool's refusal shows that
+// the whole store was put back: it knows the key, and the key knows more. A key that
+// the store knows nothing of was used elsewhere before it came.
+func (s *slot) doubtStore(ctx context.Context, m *Manager, refusal error) error {
+	if !errors.Is(refusal, ErrRolledBack) {
+		return nil
+	}
+	public, err := ledger.Stored(ctx, s.ledger(m, nil, s.clock))
+	if err == nil && public != nil {
+		m.suspect(refusal)
+	}
+	return err
+}
+
+// suspect makes the manager refuse everything where err says that its store was
+// put back.
+func (m *Manager) suspect(err error) {
+	if errors.Is(err, ErrRolledBack) || errors.Is(err, ErrForked) {
+		m.distrust.CompareAndSwap(nil, &err)
+	}
+}
+
+// ledger is the settings of the ledger of a key's pool, without the anchor.
+func (s *slot) ledger(m *Manager, public ed25519.PublicKey, clock *ledger.Clock) ledger.Config[*detach.Pool] {
+	return ledger.Config[*detach.Pool]{
+		Name:  fmt.Sprintf("pool/%08x", s.info.ID),
+		Store: m.store,
+		Empty: detach.NewPool(detach.Trust{
+			Key: s.info.ID, Public: public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),
+		}),
+		Rules:   ledgerRules,
+		Clock:   clock,
+		Witness: m.local.Position,
+	}
+}
+
+// shown gives the pool's ledger for reading: the one that is served, or what is
+// stored of it while the key has not been here, nil where there is neither.
+func (s *slot) shown() *ledger.Ledger[*detach.Pool] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pool != nil {
+		return s.pool
+	}
+	return s.stored
+}
+
+// doubts says of the ledger in a slot whether a request may be in a batch of which
+// it cannot tell yet what became of it.
+type doubts struct {
+	slot    *slot
+	request document.RequestKey
+}
+
+func (d doubts) InDoubt() bool {
+	d.slot.mu.Lock()
+	pool, stored := d.slot.pool, d.slot.stored
+	d.slot.mu.Unlock()
+	switch {
+	case pool != nil:
+		return pool.InDoubt()
+	case stored == nil:
+		return false
+	}
+	state, some := stored.Doubtful()
+	if !some {
+		return false
+	}
+	asked, _ := state.Asked(d.request)
+	return asked
+}
