@@ -109,16 +109,15 @@ func (m *Manager) detach(ctx context.Context, key uint64, request document.Reque
 		if pool, err = m.changeable(ctx, s); err != nil {
 			return err
 		}
-		receipt, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		out, receipt, err = ledger.Decide(ctx, pool, func(p *detach.Pool, now ledger.Moment) (detach.Detached, [][]byte, error) {
 			if now.Err != nil {
-				return nil, now.Err
+				return detach.Detached{}, nil, now.Err
 			}
-			var err error
-			out, err = decide(p, now)
+			out, err := decide(p, now)
 			if err != nil || out.Entry == nil {
-				return nil, err
+				return out, nil, err
 			}
-			return [][]byte{out.Entry}, nil
+			return out, [][]byte{out.Entry}, nil
 		})
 		return err
 	})
