@@ -96,6 +96,53 @@ func (s *stage) grant() {
 	}
 }
 
+// A wall clock that is ahead for a moment and is put right, whoever reads it
+// meanwhile, ends no grant: a program that runs has until its grant's end.
+func TestGrantsOutliveAClockThatWasAhead(t *testing.T) {
+	ahead := func(w *stage, meanwhile func()) {
+		w.laptop.watch.shift(10 * time.Minute)
+		meanwhile()
+		w.laptop.watch.shift(-10 * time.Minute)
+	}
+	read := func(w *stage) func() {
+		return func() {
+			_, err := w.laptop.ListCancelled(w.ctx, licensing.Page{})
+			w.ok(err)
+		}
+	}
+	for name, play := range map[string]func(*stage){
+		"in a run":                    func(w *stage) { ahead(w, read(w)) },
+		"while it is closed":          func(w *stage) { ahead(w, w.laptop.restart) },
+		"at the end":                  func(w *stage) { ahead(w, func() { w.ok(w.laptop.Close(w.ctx)) }); w.laptop.reopen() },
+		"at the start":                func(w *stage) { w.ok(w.laptop.Close(w.ctx)); ahead(w, w.laptop.reopen) },
+		"in the next run":             func(w *stage) { w.laptop.restart(); ahead(w, read(w)) },
+		"at the start after a crash":  func(w *stage) { ahead(w, w.laptop.reopen) },
+		"in the next run, both ahead": func(w *stage) { ahead(w, w.laptop.reopen); ahead(w, read(w)) },
+		"after a crash":               func(w *stage) { w.laptop.reopen(); ahead(w, read(w)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newStage(t)
+			w.lent = w.office.lend(w.laptop, 1)
+			g, err := w.laptop.check(1)
+			w.ok(err)
+			if g.Length != time.Minute {
+				t.Errorf("the grant lives %v", g.Length)
+			}
+			w.turn(time.Second)
+			play(w)
+			w.ok(w.office.Install(w.ctx, w.laptop.giveBack(w.lent.LicenseID), nil))
+			w.turn(g.Ends.Sub(w.laptop.watch.Now()) - time.Second)
+			if w.office.free(1) != 2 {
+				t.Error("the seat is free a second before the grant ends")
+			}
+			w.turn(24 * time.Hour)
+			if w.office.free(1) != 3 {
+				t.Error("the seat did not come home")
+			}
+		})
+	}
+}
+
 // A return that comes when the last grant has ended frees the seat at once, and
 // one that is lost costs nothing: the seat comes home at its death.
 func TestReturnAfterTheGrant(t *testing.T) {
