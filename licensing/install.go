@@ -93,7 +93,7 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 	}
 	pool, err := s.served()
 	if err != nil {
-		if err := s.load(ctx, m, document.RequestKey{}); err != nil {
+		if err := s.load(ctx, m); err != nil {
 			return err
 		}
 		pool, _ = s.served()
@@ -111,14 +111,21 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
 		}
 	}
-	_, err = withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
+	// To install is not done twice: what was pulled out and put in again is found out before.
+	if _, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.brought = brought{license.Head.Counter, request}
+	s.mu.Unlock()
+	_, err = onKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
 	if doubt, ok := errors.AsType[*device.Error](err); ok && doubt.MayHaveActed {
 		return errors.Join(ErrUnknown, err)
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.load(ctx, m, request); err != nil {
+	if err := s.load(ctx, m); err != nil {
 		// The key has it, so the pool will follow.
 		return errors.Join(ErrUnknown, err)
 	}

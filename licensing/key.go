@@ -176,7 +176,7 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	pool, err := s.served()
 	if err != nil {
 		// It may have been a bad moment: look at the key again.
-		if err := s.load(ctx, m, document.RequestKey{}); err != nil {
+		if err := s.load(ctx, m); err != nil {
 			return nil, err
 		}
 		pool, _ = s.served()
@@ -190,5 +190,5 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	if _, now := pool.Read(); now.Err != nil {
 		s.confirm(ctx) // the key may know the time better
 	}
-	return pool, s.update(ctx, document.RequestKey{})
+	return pool, s.update(ctx)
 }
