@@ -86,16 +86,58 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if !req.Offline {
 		return m.detachOnline(ctx, op, req, request)
 	}
-	if request.Recipient, err = m.recipient(req.Recipient); err != nil {
-		return nil, fail(op, err)
+	if out, err := m.again(ctx, req.Key, request.Request); out != nil || err != nil {
+		return out, fail(op, err)
+	}
+	var unknown error
+	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && request.Request.Key == (document.Hash{}) {
+		return nil, fail(op, unknown)
 	}
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
+		if unknown != nil {
+			// The license may be in a batch that was in doubt until now.
+			r, err := p.Recall(request.Request, now.Unix)
+			if errors.Is(err, DetachedLicenseNotFound) {
+				err = unknown
+			}
+			if err != nil {
+				return detach.Detached{}, err
+			}
+			return detach.Detached{Terms: r.Terms(), Existing: r}, nil
+		}
 		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 	})
 	if errors.Is(err, DongleNotFound) && m.peers != nil {
+		if unknown != nil {
+			return nil, fail(op, unknown)
+		}
 		return m.fetch(ctx, op, req.Key, request)
 	}
 	return out, fail(op, err)
+}
+
+// again gives the license that was made in the pool of a key under a request key
+// before, nil where the pool knows of none. It needs neither the key nor the
+// recipient.
+func (m *Manager) again(ctx context.Context, key uint64, request document.RequestKey) (*Detached, error) {
+	pool := m.remembers(key, request)
+	if pool == nil {
+		return nil, nil
+	}
+	state, now := pool.Read()
+	record, err := state.Recall(request, now.Unix)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := pool.Proof(ctx, record.Seq, int(record.Index))
+	if err != nil {
+		return nil, err
+	}
+	buffer, err := m.seal(record, proof)
+	if err != nil {
+		return nil, err
+	}
+	return &Detached{LicenseID: record.License, Ends: time.Unix(record.Death(), 0), License: buffer}, nil
 }
 
 // detach makes the license that decide allows in the pool of a key, or gives the
@@ -222,7 +264,7 @@ func (m *Manager) DownloadDetached(ctx context.Context, licenseID uint64) (Buffe
 		}
 		proof, err := pool.Proof(ctx, record.Seq, int(record.Index))
 		if err != nil {
-			return nil, fail(op, err)
+			return nil, fail(op, refused(err))
 		}
 		buffer, err := m.seal(record, proof)
 		if err != nil {

@@ -41,6 +41,9 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	if err != nil {
 		return fail(op, err)
 	}
+	if envelope.Kind != document.KindLicense && m.remembers(envelope.Origin, request) != nil {
+		return nil // it happened before, wherever the key is now
+	}
 	switch envelope.Kind {
 	case document.KindPool:
 		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installPool(ctx, s, envelope, request) })

@@ -48,6 +48,7 @@ type slot struct {
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
 	stored  *ledger.Ledger[*detach.Pool] // what is stored of a pool that is not served, for reading; or nil
+	unread  bool                         // something is stored of the pool, and cannot be believed
 	err     error                        // why the pool on the key is not served
 	brought brought                      // the pool license on its way into the key
 }
@@ -220,7 +221,7 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	switch {
 	case old == nil:
 	case old.unseen:
-		s.stored = old.shown() // until the key has confirmed it
+		s.stored, s.unread = old.shown(), old.unread // until the key has confirmed it
 	case bytes.Equal(old.public, key.Public()):
 		return old.reconnect(ctx, m, at, key)
 	default:

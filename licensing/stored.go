@@ -60,7 +60,7 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stored = stored
+	s.stored, s.unread = stored, stored == nil && (public != nil || err != nil)
 	if s.unseen {
 		s.public, s.err = public, err
 	}
@@ -149,13 +149,13 @@ type doubts struct {
 
 func (d doubts) InDoubt() bool {
 	d.slot.mu.Lock()
-	pool, stored := d.slot.pool, d.slot.stored
+	pool, stored, unread := d.slot.pool, d.slot.stored, d.slot.unread
 	d.slot.mu.Unlock()
 	switch {
 	case pool != nil:
 		return pool.InDoubt()
 	case stored == nil:
-		return false
+		return unread
 	}
 	state, some := stored.Doubtful()
 	if !some {
