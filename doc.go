@@ -79,8 +79,9 @@
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
 //	internal/         document (encodings), wire (frames), firmware (the
-//	                  program inside a key), ledger, peer (how managers speak to
-//	                  each other), code, fold, netlab (networks for tests), arch
+//	                  program inside a key), gadget (its body on USB), usbip,
+//	                  ledger, peer (how managers speak to each other), code, fold,
+//	                  usbtest and netlab (for tests), arch
 //
 // A package imports only from the floors below its own, from the top:
 //

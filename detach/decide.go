@@ -191,7 +191,7 @@ func (p *Pool) modifications(product []int) []Detail {
 			continue
 		}
 		list = append(list, Detail{
-			ProductNumber: f.ProductNumber, Modification: f.Modification, Code: code.InvalidParameter,
+			ProductNumber: f.ProductNumber, Modification: f.Modification, Whole: true, Code: code.InvalidParameter,
 			Message: fmt.Sprintf("modification %d of product %d (%s)", f.Modification, f.ProductNumber, f.ProductName),
 		})
 	}
@@ -201,7 +201,7 @@ func (p *Pool) modifications(product []int) []Detail {
 // missing is the detail of a selector that names no feature to detach, though
 // product are the places of its product's.
 func (p *Pool) missing(s Selector, product []int) obstacle {
-	d := Detail{ProductNumber: s.ProductNumber, Code: code.FeatureNotFound}
+	d := Detail{ProductNumber: s.ProductNumber, Whole: s.Whole, Code: code.FeatureNotFound}
 	if !s.Whole {
 		d.FeatureNumber = s.FeatureNumber
 	}
@@ -216,13 +216,12 @@ func (p *Pool) missing(s Selector, product []int) obstacle {
 	default:
 		d.Message = "the product has no such feature"
 	}
-	return obstacle{Detail: d, whole: s.Whole}
+	return obstacle{Detail: d}
 }
 
 // obstacle is why one feature, or one whole product, stands in the way.
 type obstacle struct {
 	Detail
-	whole   bool  // it is about the product
 	longest int64 // seconds that would pass, where the duration is the reason
 }
 
@@ -306,7 +305,7 @@ func refuseAmbiguous(modifications []Detail) *Refusal {
 }
 
 func (o *obstacle) name() string {
-	if o.whole {
+	if o.Whole {
 		return fmt.Sprintf("product %d", o.ProductNumber)
 	}
 	return nameRef(document.FeatureRef{ProductNumber: o.ProductNumber, Modification: o.Modification, FeatureNumber: o.FeatureNumber})

@@ -186,7 +186,7 @@ func ambiguous(name uint64, candidates []*held) error {
 	r := refuse(code.InvalidParameter, "%d stands for %d licenses here: name one by its own id", name, len(candidates))
 	for _, h := range candidates[:min(len(candidates), maxCandidates)] {
 		r.Details = append(r.Details, Detail{
-			Code: code.InvalidParameter, License: h.license,
+			Whole: true, Code: code.InvalidParameter, License: h.license,
 			Message: fmt.Sprintf("license %d from key %d", h.license, h.origin),
 		})
 	}

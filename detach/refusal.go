@@ -20,6 +20,7 @@ type Detail struct {
 	ProductNumber uint32
 	Modification  uint32
 	FeatureNumber uint32
+	Whole         bool // it is about the product, or a license: FeatureNumber does not apply
 	Code          code.Code
 	License       uint64 // the existing license that has to be given back first, or a candidate
 	Message       string

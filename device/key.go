@@ -1,11 +1,3 @@
-// Package device speaks to one open license key: what it is, which pool license
-// it holds, where its ledger stands, and how to move both on. It works over any
-// [transport.Conn], and believes nothing that comes from there before it has
-// checked it.
-//
-// Commands are repeated a few times when an answer is lost or damaged; every
-// command of the protocol may be. When that does not help, the error is an
-// [*Error] that says whether the key may have acted all the same.
 package device
 
 import (
@@ -260,6 +252,13 @@ func unixTime(seconds int64) (time.Time, error) {
 }
 
 func empty(b []byte) (struct{}, error) { return struct{}{}, wire.ParseEmpty(b) }
+
+// Ended reports whether the connection is known to have ended, because the key was
+// pulled out or it was closed. It does not ask the key.
+func (k *Key) Ended() bool {
+	e, ok := k.conn.(transport.Ender)
+	return ok && e.Ended()
+}
 
 // Close ends the connection. A command under way fails. Closing twice is
 // harmless.

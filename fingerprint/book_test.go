@@ -200,6 +200,11 @@ func TestAddingAgain(t *testing.T) {
 	if change != nil || err != nil {
 		t.Errorf("the same file changes %+v, %v", change, err)
 	}
+	bad, same := strings.Repeat("x", 256), given(print(t, 1, 0, "B2291-PC", now))
+	same.HostName = &bad
+	if _, err := b.Add(same); !errors.Is(err, code.InvalidParameter) {
+		t.Errorf("the same file with a name that cannot be: %v", err)
+	}
 	for _, later := range []int64{0, 10} { // not older is enough
 		change, err := b.Add(given(print(t, 1, 0, "new name", now+later)))
 		next := apply(t, b, change, err)

@@ -77,6 +77,10 @@ func (b *Book) Add(given Fields) (*Change, error) {
 	if id == b.self {
 		return nil, notAllowed("computer %d is the one this manager runs on: it is known by itself", id)
 	}
+	c := &Change{ID: id, HostName: f.Computer.HostName, Issued: f.Issued, Fingerprint: f.Bytes()}
+	if err := c.override(given); err != nil {
+		return nil, err
+	}
 	if known, ok := b.Computer(id); ok {
 		if err := succeeds(known, f); err != nil {
 			return nil, err
@@ -88,10 +92,6 @@ func (b *Book) Add(given Fields) (*Change, error) {
 			return nil, &Error{code.InvalidUpdateOrAlreadyInstalled, fieldFingerprint,
 				fmt.Sprintf("this fingerprint of computer %d is older than the known one", id)}
 		}
-	}
-	c := &Change{ID: id, HostName: f.Computer.HostName, Issued: f.Issued, Fingerprint: f.Bytes()}
-	if err := c.override(given); err != nil {
-		return nil, err
 	}
 	return c, nil
 }

@@ -172,7 +172,7 @@ var advice = map[Code]string{
 	DongleNotFound:                  "List the keys and name one of them.",
 	NoResultsFound:                  "List what is there and name one of it.",
 	InvalidDigest:                   "Ask for the file again; it was altered, or made by somebody this program does not trust.",
-	StorageCorrupted:                "Run Verify; bring the newest state of the store back, with its anchor where it was.",
+	StorageCorrupted:                "Bring the newest state of the store back, with its anchor where it was. Verify (lmserver -verify) names what does not add up.",
 	StorageIDMismatch:               "Plug in the key that the file is for, or install it where that key is.",
 	InvalidUpdateOrAlreadyInstalled: "Nothing needs to be done: the file was used before.",
 	HardwareIDMismatch:              "Install the file on the computer it was made for.",

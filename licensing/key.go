@@ -65,7 +65,8 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 		}
 	}
 	var keys []Key
-	for _, s := range m.rack.all() {
+	slots, away := m.here()
+	for _, s := range slots {
 		keys = append(keys, s.describe())
 	}
 	state, now := m.local.Read()
@@ -76,7 +77,7 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 			Products: products(in.License.Features), Installed: time.Unix(in.At, 0), Expired: t.Death <= now.Unix,
 		})
 	}
-	for _, r := range m.remotes() {
+	for _, r := range away {
 		keys = append(keys, r.key())
 	}
 	keys = slices.DeleteFunc(keys, func(k Key) bool {

@@ -225,7 +225,8 @@ func (m *Manager) shelves(only *uint64) []shelf {
 			all = append(all, s)
 		}
 	}
-	for _, s := range m.rack.all() {
+	slots, away := m.here()
+	for _, s := range slots {
 		pool := s.shown()
 		if pool == nil {
 			continue
@@ -244,7 +245,7 @@ func (m *Manager) shelves(only *uint64) []shelf {
 		}})
 	}
 	state, now := m.local.Read()
-	for _, r := range m.remotes() {
+	for _, r := range away {
 		all := func(yield func(*document.Feature) bool) {
 			for i := range r.Features {
 				if !yield(&r.Features[i].Feature) {

@@ -26,33 +26,44 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 		return obtained(in), nil
 	}
 	intent := state.IntentOf(request.Request)
-	again := intent != nil
-	if again && intent.Kind != detach.IntentDetach {
+	if intent != nil && intent.Kind != detach.IntentDetach {
 		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
 	}
+	in, err := m.pursue(ctx, r.Key, request, intent)
+	if errors.Is(err, errRecalled) { // it was given up and had made no license: begin anew
+		in, err = m.pursue(ctx, r.Key, request, nil)
+	}
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	return obtained(in), nil
+}
+
+// errRecalled says that a request was recalled before it made a license.
+var errRecalled = errors.New("the request was recalled")
+
+// pursue obtains a license, by the intent that is pending for it or by a new one.
+func (m *Manager) pursue(ctx context.Context, key uint64, request detach.DetachRequest, intent *detach.Intent) (*detach.Installed, error) {
+	again := intent != nil
 	own := newOwn()
 	if again {
 		own = intent.Own
 	}
 	release, err := m.claims.take(ctx, own) // before it is recorded, so that nobody settles it meanwhile
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
 	defer release()
 	if !again {
-		at, err := m.originOf(ctx, r.Key)
+		at, err := m.originOf(ctx, key)
 		if err != nil {
-			return nil, fail(op, err)
+			return nil, err
 		}
-		if intent, err = m.intendDetach(ctx, at, r.Key, request, own); err != nil {
-			return nil, fail(op, doubting(err, request.Request, m.local))
+		if intent, err = m.intendDetach(ctx, at, key, request, own); err != nil {
+			return nil, doubting(err, request.Request, m.local)
 		}
 	}
-	in, err := m.obtain(ctx, intent, again)
-	if err != nil {
-		return nil, fail(op, err)
-	}
-	return obtained(in), nil
+	return m.obtain(ctx, intent, again)
 }
 
 func obtained(in *detach.Installed) *Detached {
@@ -116,7 +127,7 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*de
 	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
 		in, err := state.Obtained(i.Request, now.Unix)
 		if in == nil && err == nil {
-			err = &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}
+			err = errRecalled
 		}
 		return in, err
 	}
@@ -158,7 +169,8 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 	own, isOwn := errors.AsType[*detach.Refusal](err)
 	// What was asked before may still be on its way there: then even a refusal is
 	// only certain when it was recalled.
-	certain := failure != nil && !failure.Sent && !again
+	recalled := again && isRefused && refused.Code == DetachedLicenseNotFound
+	certain := failure != nil && !failure.Sent && !again || recalled
 	if certain {
 		// Nothing has happened, and nothing will.
 		if _, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
@@ -168,6 +180,8 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		}
 	}
 	switch {
+	case recalled:
+		return errRecalled
 	case isOwn && certain:
 		return own
 	case isRefused && refused.Code != GetResponseFailed:
@@ -234,16 +248,7 @@ func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license
 
 // fetch has the manager of a key elsewhere detach for any known computer, and gives
 // the file.
-func (m *Manager) fetch(ctx context.Context, op string, key uint64, r detach.DetachRequest) (*Detached, error) {
-	at, err := m.originOf(ctx, key)
-	if err != nil {
-		var none *detach.Refusal
-		if errors.As(err, &none) && none.Code == ServerNotFound {
-			none = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %s", key, none.Message)}
-			return nil, fail(op, none)
-		}
-		return nil, fail(op, err)
-	}
+func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest) (*Detached, error) {
 	own := r.Request.Key // what is asked for again is the same there too
 	if own == (document.Hash{}) {
 		own = newOwn()

@@ -282,3 +282,88 @@ func onlineFault(w *world, s step, victim, key string, cancel bool) {
 	}
 	w.checkPromises()
 }
+
+// The n-th call to a store or a key fails, on either side, for n = 0, 1, 2 … until
+// none does; then the program there is killed or goes on. In the end the seat is in
+// one place, and what was answered is true.
+func TestOnlineStoreFaults(t *testing.T) {
+	for _, cancel := range []bool{false, true} {
+		for _, side := range []string{"OFFICE", "LAPTOP"} {
+			for _, tr := range traps() {
+				if tr.keys && side == "LAPTOP" {
+					continue
+				}
+				t.Run(fmt.Sprintf("cancel=%v/%s/%s", cancel, side, tr.name), func(t *testing.T) {
+					for n := 0; ; n++ {
+						fired := false
+						for _, key := range []string{"", "again"} {
+							inBubble(t, func(w *world) { fired = onlineTrap(w, tr, n, side, key, cancel) || fired })
+						}
+						if !fired || t.Failed() {
+							return
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func onlineTrap(w *world, tr trap, n int, side, key string, cancel bool) (fired bool) {
+	w.Helper()
+	office, laptop, _ := two(w)
+	victim := office
+	if side == "LAPTOP" {
+		victim = laptop
+	}
+	var lent *licensing.Detached
+	if cancel {
+		var err error
+		lent, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+	}
+	operate := func() error {
+		options := &licensing.ChangeOptions{RequestKey: key}
+		if cancel {
+			_, err := laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, options)
+			return err
+		}
+		_, err := laptop.Detach(w.ctx, laptop.online(office, 1), options)
+		return err
+	}
+	has := tr.arm(victim, n)
+	err := operate()
+	if !has() {
+		w.ok(err)
+		return false
+	}
+	if err != nil {
+		checkError(w.TB, err)
+	}
+	// A program that has lost its store is started again; all faults that still wait
+	// happen with nobody there.
+	s := &stage{world: w, at: victim}
+	victim.crash()
+	s.drain()
+	victim.reopen()
+	if err != nil && key != "" {
+		w.await("the other is seen again", func() bool { return laptop.sees(worldKey) })
+		if err = operate(); err != nil {
+			w.Errorf("%s, call %d at %s: asked again under its key: %v", tr.name, n, side, err)
+		}
+	}
+	w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+	w.turn(20 * time.Minute) // no grant from before lives, not even by a clock that jumped at an unclean end
+	_, no := laptop.check(1)
+	free, here := office.free(1), no == nil
+	switch {
+	case cancel && (err == nil && (free != 3 || here) || free+map[bool]int{true: 1}[here] != 3):
+		w.Errorf("%s, call %d at %s: given back, %v: %d free, installed %v", tr.name, n, side, err, free, here)
+	case !cancel && err == nil && (free != 2 || !here):
+		w.Errorf("%s, call %d at %s: obtained: %d free, %v", tr.name, n, side, free, no)
+	case !cancel && free+map[bool]int{true: 1}[here] != 3:
+		w.Errorf("%s, call %d at %s: not obtained, %v: %d free, installed %v", tr.name, n, side, err, free, here)
+	}
+	w.checkPromises()
+	return true
+}

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/ed25519"
@@ -19,7 +20,8 @@ import (
 // Peers are the settings by which a manager finds other managers, shows their
 // keys as its own, and gives and takes seats online. Others are who their keys
 // say, wherever they are found; nothing that comes from them is believed but
-// what a vendor's or a key's signature bears out.
+// what a vendor's or a key's signature bears out. Those that were found stay among
+// the known computers until the manager is closed.
 type Peers struct {
 	// Exchange carries one message to the manager at an address and brings its
 	// answer; lmhttp.Exchange does over HTTP. It must be set.
@@ -72,7 +74,11 @@ type station struct {
 	fixed   bool // given in the settings, asked always
 	asking  lock // one poll at a time
 
-	// Guarded by peers.mu.
+	now seen // guarded by peers.mu
+}
+
+// seen is what is known of the manager at an address.
+type seen struct {
 	computer *document.Fingerprint // who answered there last; nil: nobody ever did
 	silent   time.Time             // since when; zero while it answers
 	problem  error                 // why it is silent, or does not tell its keys
@@ -80,6 +86,15 @@ type station struct {
 	keys     []remoteKey           // ordered by id
 	polled   time.Duration         // by the steady clock; when it answered last, 0 where its news are out of date
 }
+
+// sight is a station as it was seen at one moment.
+type sight struct {
+	*station
+	seen
+}
+
+// age is how old the sight's news are.
+func (s sight) age(clock ledger.Wall) time.Duration { return clock.Elapsed() - s.polled }
 
 // start makes the manager known to others and begins to look for them.
 func (m *Manager) startPeers() {
@@ -142,7 +157,7 @@ func (p *peers) found(address string, fixed bool) {
 	if len(p.at) >= maxStations {
 		var oldest *station
 		for _, s := range p.at {
-			if !s.fixed && !s.silent.IsZero() && (oldest == nil || s.silent.Before(oldest.silent)) {
+			if !s.fixed && !s.now.silent.IsZero() && (oldest == nil || s.now.silent.Before(oldest.now.silent)) {
 				oldest = s
 			}
 		}
@@ -208,7 +223,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	defer s.asking.release()
 	elapsed := p.manager.opts.Clock.Elapsed
 	p.mu.Lock()
-	young := fresh > 0 && s.polled > 0 && s.problem == nil && elapsed()-s.polled < fresh
+	young := fresh > 0 && s.now.polled > 0 && s.now.problem == nil && elapsed()-s.now.polled < fresh
 	p.mu.Unlock()
 	if young {
 		return nil
@@ -230,22 +245,22 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	was := &s.now
 	if err != nil {
-		if s.silent.IsZero() {
-			s.silent = p.manager.opts.Clock.Now()
+		if was.silent.IsZero() {
+			was.silent = p.manager.opts.Clock.Now()
 			p.manager.opts.Logger.Info("a manager is silent", "address", s.address, "error", err)
 		}
-		s.problem = err
+		was.problem = err
 		return err
 	}
-	if problem != nil && (s.problem == nil || s.problem.Error() != problem.Error()) {
+	if problem != nil && (was.problem == nil || was.problem.Error() != problem.Error()) {
 		p.manager.opts.Logger.Info("a manager does not tell its keys", "address", s.address, "host", g.Fingerprint.Computer.HostName, "error", problem)
 	}
-	if s.computer == nil || !bytesEqual(s.computer.Computer.Sign, g.Fingerprint.Computer.Sign) {
+	if was.computer == nil || !sameKeys(was.computer, g.Fingerprint) {
 		p.reportConflict(g.Fingerprint)
 	}
-	s.computer, s.ahead, s.keys, s.problem = g.Fingerprint, g.Ahead, keys, problem
-	s.silent, s.polled = time.Time{}, max(1, elapsed())
+	s.now = seen{computer: g.Fingerprint, problem: problem, ahead: g.Ahead, keys: keys, polled: max(1, elapsed())}
 	p.manager.intents.kick()
 	return nil
 }
@@ -257,7 +272,8 @@ func (p *peers) reportConflict(f *document.Fingerprint) {
 	known, ok := state.Book().Computer(f.Computer.ID)
 	clash := ok && !sameKeys(known.Fingerprint, f)
 	for _, s := range p.at {
-		clash = clash || s.computer != nil && s.computer.Computer.ID == f.Computer.ID && !sameKeys(s.computer, f)
+		other := s.now.computer
+		clash = clash || other != nil && other.Computer.ID == f.Computer.ID && !sameKeys(other, f)
 	}
 	if clash {
 		p.manager.opts.Logger.Warn("two managers claim one lmsId with different keys", "lmsId", f.Computer.ID, "host", f.Computer.HostName)
@@ -298,22 +314,8 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 func (p *peers) changed(s *station) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.polled = 0
+	s.now.polled = 0
 }
-
-// sight is a station as it is seen at one moment.
-type sight struct {
-	*station
-	computer *document.Fingerprint
-	silent   time.Time
-	problem  error
-	ahead    int64
-	keys     []remoteKey
-	polled   time.Duration
-}
-
-// age is how old the sight's news are.
-func (s sight) age(clock ledger.Wall) time.Duration { return clock.Elapsed() - s.polled }
 
 // stations gives what is seen of all addresses, those in the settings first.
 func (p *peers) stations() []sight {
@@ -324,7 +326,7 @@ func (p *peers) stations() []sight {
 	defer p.mu.Unlock()
 	var all []sight
 	for _, s := range p.at {
-		all = append(all, sight{s, s.computer, s.silent, s.problem, s.ahead, s.keys, s.polled})
+		all = append(all, sight{s, s.now})
 	}
 	slices.SortFunc(all, func(a, b sight) int {
 		switch {
@@ -366,7 +368,7 @@ func (p *peers) managers() []sight {
 func (p *peers) of(public []byte) []sight {
 	var all []sight
 	for _, s := range p.stations() {
-		if s.computer != nil && bytesEqual(s.computer.Computer.Sign, public) {
+		if s.computer != nil && bytes.Equal(s.computer.Computer.Sign, public) {
 			all = append(all, s)
 		}
 	}
@@ -375,10 +377,8 @@ func (p *peers) of(public []byte) []sight {
 }
 
 func sameKeys(a, b *document.Fingerprint) bool {
-	return a.Computer.ID == b.Computer.ID && bytesEqual(a.Computer.Sign, b.Computer.Sign) && bytesEqual(a.Computer.Seal, b.Computer.Seal)
+	return a.Computer.ID == b.Computer.ID && bytes.Equal(a.Computer.Sign, b.Computer.Sign) && bytes.Equal(a.Computer.Seal, b.Computer.Seal)
 }
-
-func bytesEqual(a, b []byte) bool { return slices.Equal(a, b) }
 
 // name is a manager for people.
 func (s sight) name() string {

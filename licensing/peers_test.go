@@ -419,6 +419,41 @@ func TestOfflineThroughAnother(t *testing.T) {
 	})
 }
 
+// A key that moves to another manager is asked for there, and shown there.
+func TestKeyMoves(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, annex := w.office(feature(1, 3)), w.bare("ANNEX", memory.New())
+		w.ok(annex.boot())
+		w.ok(annex.know(office))
+		w.ok(office.know(annex))
+		w.connect(office, annex)
+		// The key that was the office's is now another one's there, with a pool of its own.
+		key := office.addKey(worldKey + 7)
+		w.ok(office.Install(w.ctx, office.poolOf(key, feature(9, 2)), nil))
+		key.Unplug()
+		_, err := office.Detach(w.ctx, licensing.DetachRequest{
+			Recipient: office.id, Key: key.ID(), Duration: time.Hour, Features: []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 9}},
+		}, nil)
+		w.refused(err, licensing.NoService)
+		moved := annex.addKey(worldKey + 7)
+		w.ok(annex.Install(w.ctx, annex.poolOf(moved, feature(9, 2)), nil))
+		w.await("the office sees it elsewhere", func() bool { return office.sees(key.ID()) })
+		d, err := office.Detach(w.ctx, licensing.DetachRequest{
+			Recipient: office.id, Key: key.ID(), Duration: time.Hour, Features: []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 9}},
+		}, nil)
+		w.ok(err)
+		if shown := collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{Key: new(key.ID())})); len(shown) != 1 || !shown[0].Remote {
+			t.Errorf("shown as %+v", shown)
+		}
+		_, err = office.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+		w.ok(err)
+		w.ok(key.Plug())
+		if shown := collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{Key: new(key.ID())})); len(shown) != 1 || shown[0].Remote {
+			t.Errorf("back here it is shown as %+v", shown)
+		}
+	})
+}
+
 // Addresses that are found come and go, and there is a bound.
 func TestBrowse(t *testing.T) {
 	inBubble(t, func(w *world) {

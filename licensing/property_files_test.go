@@ -196,7 +196,8 @@ func (w *play) download(t *rapid.T) {
 	if s.from.up() {
 		file, err := s.from.DownloadDetached(w.ctx(), s.id)
 		want := licensing.DetachedLicenseNotFound
-		if _, out := s.from.latest.out[s.id]; out {
+		_, out := s.from.latest.out[s.id]
+		if _, stored := s.from.latest.stored[s.id]; out || stored {
 			want = licensing.OK
 		}
 		if w.answered(s.from, fmt.Sprintf("download %v", s), err, nil, want) {

@@ -154,12 +154,12 @@ type place struct {
 	id  transport.KeyID
 }
 
-// forget disconnects the slots whose key the bus no longer lists.
+// forget disconnects the slots whose key the bus no longer lists, or lists anew.
 func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 	for _, s := range r.all() {
 		s.mu.Lock()
 		here := slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == s.at.id })
-		if s.key != nil && s.at.bus == bus && !here {
+		if s.key != nil && s.at.bus == bus && (!here || s.key.Ended()) {
 			s.key.Close()
 			s.key = nil
 		}
@@ -171,36 +171,20 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 var errEmpty = errors.New("no key is connected there")
 
 // heal looks again at the key that is connected at a place, if its pool could
-// not be loaded: it may have been a bad moment. The place is empty where another key
-// was put there since, or the same one again.
+// not be loaded: it may have been a bad moment.
 func (r *rack) heal(ctx context.Context, m *Manager, at place) error {
 	for _, s := range r.all() {
 		s.mu.Lock()
 		here, failed := s.key != nil && s.at == at, s.err != nil
 		s.mu.Unlock()
 		switch {
-		case !here:
-			continue
-		case !s.still(ctx):
-			return errEmpty
-		case failed:
+		case here && failed:
 			return s.load(ctx, m)
+		case here:
+			return nil
 		}
-		return nil
 	}
 	return errEmpty
-}
-
-// stillAtMost is how long a busy or silent key is asked whether it is still there.
-const stillAtMost = time.Second
-
-// still reports whether the connected key is there and the one it was, as far as
-// can be said now.
-func (s *slot) still(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, stillAtMost)
-	defer cancel()
-	_, err := onKey(s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) })
-	return err == nil || !away(err)
 }
 
 // attach opens the key at a place and puts it into its slot.
@@ -239,8 +223,8 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	return err
 }
 
-// reconnect takes a known key back and finishes what was left undone when it
-// went away.
+// reconnect takes a known key back, sees that it is where its pool is, and finishes
+// what was left undone when it went away.
 func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
 	s.mu.Lock()
 	if s.key != nil {
@@ -249,13 +233,11 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.
 	}
 	s.at, s.key = at, key
 	s.mu.Unlock()
-	if err := s.load(ctx, m); err != nil {
-		return err
-	}
+	var met error
 	if pool, _ := s.served(); pool != nil {
-		return pool.Settle(ctx)
+		met = pool.Meet(ctx)
 	}
-	return nil
+	return errors.Join(met, s.load(ctx, m))
 }
 
 // load reads the pool license in the key, opens its ledger, once, and makes it
@@ -280,8 +262,11 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 	if pool != nil && stored != nil {
 		stored.Close(ctx) // it wrote nothing
 	}
-	if err != nil || pool == nil || pool.Refusal() != nil {
-		return err // a pool that is refused can be read; every change says why not
+	if err != nil || pool == nil {
+		return err
+	}
+	if pool.Refusal() != nil {
+		return s.examine(ctx, m, pool) // it can be read; every change says why not
 	}
 	if err := m.refusal(); err != nil {
 		return err
@@ -383,13 +368,13 @@ func (s *slot) accessible() bool {
 // a change from being stored, and then not signed, because the key was pulled.
 func (s *slot) present(ctx context.Context, m *Manager) bool {
 	s.mu.Lock()
-	at, open := s.at, s.key != nil
+	at, key := s.at, s.key
 	s.mu.Unlock()
-	if !open {
+	if key == nil {
 		return false
 	}
 	plugged, err := m.opts.Buses[at.bus].Keys(ctx)
-	return err == nil && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
+	return err == nil && !key.Ended() && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
 }
 
 // onKey calls f with the connected key and notices when the key is gone.

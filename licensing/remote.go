@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -100,8 +101,8 @@ func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
 	var list inventory
 	size := 0
 	for _, s := range m.rack.all() {
-		pool, err := s.served()
-		if pool == nil || err != nil {
+		pool := s.shown()
+		if pool == nil {
 			continue
 		}
 		state, _ := pool.Read()
@@ -134,14 +135,26 @@ func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
 	return document.Encode(list)
 }
 
-// remotes gives the keys elsewhere that are not here too, by id, each from the
-// manager that is preferred for it.
+// here gives the slots whose keys are shown as this manager's own, and with them the
+// keys elsewhere: one that was pulled out here and is plugged in there is there.
+func (m *Manager) here() ([]*slot, []remote) {
+	away := m.remotes()
+	slots := slices.DeleteFunc(slices.Clone(m.rack.all()), func(s *slot) bool {
+		return slices.ContainsFunc(away, func(r remote) bool { return r.ID == s.info.ID })
+	})
+	return slots, away
+}
+
+// remotes gives the keys elsewhere that are not plugged in here, by id, each from
+// the manager that is preferred for it.
 func (m *Manager) remotes() []remote {
 	var all []remote
 	for _, s := range m.claimants() {
 		for i := range s.keys {
 			k := &s.keys[i]
-			if m.rack.find(k.ID) == nil && !slices.ContainsFunc(all, func(r remote) bool { return r.ID == k.ID }) {
+			local := m.rack.find(k.ID)
+			known := slices.ContainsFunc(all, func(r remote) bool { return r.ID == k.ID })
+			if !known && (local == nil || !local.accessible() && !k.Inaccessible && s.silent.IsZero()) {
 				all = append(all, remote{k, s})
 			}
 		}
@@ -221,8 +234,9 @@ type origin struct {
 // originOf finds the manager that has a key. The refusal is ServerNotFound, and
 // says who was silent and who does not tell.
 func (m *Manager) originOf(ctx context.Context, key uint64) (*origin, error) {
-	if _, err := m.slot(ctx, key); !errors.Is(err, DongleNotFound) {
-		return m.ownOrigin(), err
+	_, own := m.slot(ctx, key)
+	if !errors.Is(own, DongleNotFound) && !errors.Is(own, NoService) {
+		return m.ownOrigin(), own
 	}
 	for range 2 {
 		for _, s := range m.claimants() {
@@ -231,6 +245,9 @@ func (m *Manager) originOf(ctx context.Context, key uint64) (*origin, error) {
 			}
 		}
 		m.peers.refresh(ctx, true)
+	}
+	if errors.Is(own, NoService) { // it was here once, and is nowhere else now
+		return nil, own
 	}
 	message := fmt.Sprintf("no manager that answers has key %d", key)
 	for _, s := range m.peers.stations() {
@@ -253,20 +270,23 @@ func (m *Manager) ownOrigin() *origin {
 // originBy is the manager with an lmsId and a public key, wherever it is; at is
 // empty where it was not found yet.
 func (m *Manager) originBy(id uint64, public []byte) *origin {
-	if bytesEqual(public, m.self.identity.Public()) {
+	if bytes.Equal(public, m.self.identity.Public()) {
 		return m.ownOrigin()
 	}
 	return &origin{manager: m, id: id, public: public, at: m.peers.of(public)}
 }
 
+// own reports whether it is this manager itself.
+func (o *origin) own() bool { return bytes.Equal(o.public, o.manager.self.identity.Public()) }
+
 // answers reports whether asking may be of use now.
 func (o *origin) answers() bool {
-	return o.id == o.manager.self.id() || len(o.at) > 0 && o.at[0].silent.IsZero()
+	return o.own() || len(o.at) > 0 && o.at[0].silent.IsZero()
 }
 
 func (o *origin) name() string {
 	switch {
-	case o.id == o.manager.self.id():
+	case o.own():
 		return "this manager"
 	case len(o.at) == 0:
 		return fmt.Sprintf("the manager with lmsId %d", o.id)
@@ -278,7 +298,7 @@ func (o *origin) name() string {
 // refuse by what the greeting tells, before anything is asked.
 func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahead int64) error) ([]byte, error) {
 	m, encoded := o.manager, document.Encode(body)
-	if bytesEqual(o.public, m.self.identity.Public()) {
+	if o.own() {
 		state, _ := m.local.Read()
 		answer, err := m.serve(ctx, state.Book().Local().Fingerprint, verb, encoded)
 		if r, ok := errors.AsType[*peer.Refused](err); ok {

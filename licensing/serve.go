@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -73,7 +74,7 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(c.ID); ok && bytesEqual(r.Sign, c.Sign) && bytesEqual(r.Seal, c.Seal) {
+		if r, _, ok := m.foundRecipient(c.ID); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
 			return nil
 		}
 	}
@@ -94,6 +95,10 @@ func (m *Manager) serve(ctx context.Context, from *document.Fingerprint, verb ui
 		err = &detach.Refusal{Code: OutdatedVersion, Message: fmt.Sprintf("this manager does not know request %d; it is of an older version", verb)}
 	}
 	if e := (*Error)(nil); errors.As(fail("answer a manager", err), &e) {
+		if e.Err != nil { // what a store or a key says is for the operator here
+			m.opts.Logger.Warn("another manager's request failed", "lmsId", from.Computer.ID, "error", e.Err)
+			e.Message = e.Code.Error()
+		}
 		return nil, &peer.Refused{Code: e.Code, Message: e.Message, Details: encodeDetails(e.Details)}
 	}
 	return answer, nil
@@ -143,28 +148,25 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	}
 	defer release()
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-		if m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
-			return detach.Detached{}, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: "the request was recalled"}
+		if !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
+			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 		}
-		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
+		r, err := p.Recall(request.Request, now.Unix)
+		if err != nil {
+			return detach.Detached{}, err
+		}
+		return detach.Detached{Terms: r.Terms(), Existing: r}, nil
 	}
 	if recall {
-		// From here on no earlier copy of the request, wherever it still is, makes a
-		// license: it is decided before this, or not at all.
+		// From here on no copy of the request, wherever it still is, makes a license:
+		// it was decided before this, or it is not decided any more.
 		m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
-		decide = func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-			r, err := p.Recall(request.Request, now.Unix)
-			if err != nil {
-				return detach.Detached{}, err
-			}
-			return detach.Detached{Terms: r.Terms(), Existing: r}, nil
-		}
 	} else {
 		r, err := m.recipient(ask.Recipient)
 		if err != nil {
 			return nil, err
 		}
-		if !bytesEqual(r.Sign, ask.RecipientKey) {
+		if !bytes.Equal(r.Sign, ask.RecipientKey) {
 			return nil, &detach.Refusal{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
 				"lmsId %d is known to the key's manager by other keys", ask.Recipient)}
 		}
@@ -216,6 +218,7 @@ type wireDetail struct {
 	Code          uint32 `cbor:"4,keyasint"`
 	License       uint64 `cbor:"5,keyasint"`
 	Message       string `cbor:"6,keyasint"`
+	Whole         bool   `cbor:"7,keyasint"`
 }
 
 func encodeDetails(details []Detail) []byte {
@@ -224,7 +227,7 @@ func encodeDetails(details []Detail) []byte {
 	}
 	var out []wireDetail
 	for _, d := range details {
-		out = append(out, wireDetail{d.ProductNumber, d.Modification, d.FeatureNumber, uint32(d.Code), d.License, d.Message})
+		out = append(out, wireDetail{d.ProductNumber, d.Modification, d.FeatureNumber, uint32(d.Code), d.License, d.Message, d.Whole})
 	}
 	return document.Encode(out)
 }
@@ -241,7 +244,7 @@ func parseDetails(b []byte) (details []Detail) {
 		}
 		details = append(details, Detail{
 			ProductNumber: d.ProductNumber, Modification: d.Modification, FeatureNumber: d.FeatureNumber,
-			Code: Code(d.Code), License: d.License, Message: d.Message,
+			Code: Code(d.Code), License: d.License, Message: d.Message, Whole: d.Whole,
 		})
 	}
 	return details

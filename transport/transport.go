@@ -67,6 +67,15 @@ type Conn interface {
 	Close() error
 }
 
+// Ender is a Conn that knows, without talking to the key, whether it has ended: a key
+// that was pulled out and put back is listed again, and its old connection is of no
+// more use. A Conn need not be one.
+type Ender interface {
+	// Ended reports whether all exchanges from now on fail with [ErrNoKey] or
+	// [ErrClosed].
+	Ended() bool
+}
+
 // Sentinels that an [Error] wraps.
 var (
 	ErrNoKey   = errors.New("key is not plugged in")

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/badgerstore"
 )
 
 func TestLocked(t *testing.T) {
@@ -167,5 +173,92 @@ func TestPoolUpdate(t *testing.T) {
 	log := refused(t, "-listen", "127.0.0.1:0", "-data", dir, "-simulate", pools(t, `"dongleModel": 2`, `"dongleModel": 5`))
 	if !strings.Contains(log, "dongleModel is 5, but the key was made with model 2") {
 		t.Errorf("another model for a key that is there:\n%s", log)
+	}
+}
+
+// TestLost: what is missing is named before anything is made in its place.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	needSIGTERM(t)
+	dir := t.TempDir()
+	args := []string{"-listen", "127.0.0.1:0", "-data", dir, "-simulate", "pools.json"}
+	launch(t, args[2:]...).stop(t)
+	for lost, want := range map[string]string{
+		"store":             "bring the newest store back",
+		"keys":              "bring " + filepath.Join(dir, "keys") + " back as it was last",
+		"keys/anchor":       "bring " + filepath.Join(dir, "keys") + " back as it was last",
+		"keys/EECA6841.key": "simulated key 4006242369: its memory",
+	} {
+		path, away := filepath.Join(dir, filepath.FromSlash(lost)), filepath.Join(t.TempDir(), "away")
+		if err := os.Rename(path, away); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // it does not go away by itself
+			if log := refused(t, args...); !strings.Contains(log, want) {
+				t.Errorf("without %s it says:\n%s", lost, log)
+			}
+		}
+		os.RemoveAll(path)
+		if err := os.Rename(away, path); err != nil {
+			t.Fatal(err)
+		}
+		office := launch(t, args[2:]...)
+		if got := office.free(t); got != 3 {
+			t.Errorf("with %s back, %d seats are free", lost, got)
+		}
+		office.stop(t)
+	}
+}
+
+// TestVerify: an operator hears whether what is stored adds up.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	needSIGTERM(t)
+	dir := t.TempDir()
+	office := launch(t, "-data", dir, "-simulate", "pools.json")
+	office.detach(t, launch(t))
+	office.stop(t)
+	verify := func(args ...string) (string, error) {
+		out, err := exec.Command(program, append([]string{"-data", dir, "-verify"}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := verify("-simulate", "pools.json"); err != nil || !strings.Contains(out, "verified: ledgers 5, ") || strings.Contains(out, "not gone through") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := verify(); err != nil || !strings.Contains(out, "verified: ledgers 1, ") || strings.Count(out, "not gone through: the pool of key ") != 4 {
+		t.Errorf("without keys: %v\n%s", err, out)
+	}
+	before, err := filepath.Glob(filepath.Join(dir, "keys", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := verify("-simulate", pools(t, `"dongleId": 4006242369`, `"dongleId": 7`)); err != nil || strings.Count(out, "not gone through") != 1 {
+		t.Errorf("with another key: %v\n%s", err, out)
+	}
+	if after, _ := filepath.Glob(filepath.Join(dir, "keys", "*")); !slices.Equal(after, before) {
+		t.Errorf("verify has made %v of %v", after, before)
+	}
+	store, err := badgerstore.Open(filepath.Join(dir, "store"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = store.Update(t.Context(), func(w storage.Writer) error {
+		const batch = "pool/eeca6841/b/0000000000000001"
+		value, err := w.Get(batch)
+		if err != nil {
+			return err
+		}
+		value[len(value)/2] ^= 1
+		return w.Put(batch, value)
+	})
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := verify("-simulate", "pools.json")
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(out, "pool/eeca6841") || !strings.Contains(out, "batch 1") {
+		t.Errorf("of a damaged store: %v\n%s", err, out)
+	}
+	if out, err := verify("-data", t.TempDir()); err == nil || !strings.Contains(out, "is empty or does not exist") {
+		t.Errorf("of an empty directory: %v\n%s", err, out)
 	}
 }

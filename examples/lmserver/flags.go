@@ -10,18 +10,26 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sojournlm/sojourn/transport/usb"
 )
 
 // config is what the flags say, with the files they name read and checked.
 type config struct {
 	listen      string
 	data        string // "": in memory
+	verify      bool   // go through what is stored instead of serving
 	host        string // "": the operating system's
 	vendors     map[uint32]ed25519.PublicKey
 	demo        bool
 	keys        []plan
+	usb         bool // use keys on USB
+	usbIDs      usb.Options
 	token       string           // "": none is asked for
 	certificate *tls.Certificate // nil: plain HTTP
 	insecure    bool
@@ -31,6 +39,9 @@ type config struct {
 	discover    bool           // look for other managers on the network, and be found there
 	authorities *x509.CertPool // for -peer with HTTPS; nil: the system's
 }
+
+// maxName is how long a computer's name may be, in bytes.
+const maxName = 255
 
 // minToken is how short a token may be, in bytes: enough not to be guessed.
 const minToken = 16
@@ -44,6 +55,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:3189", "serve on this `address`; port 0 is any free one")
 	flags.StringVar(&c.data, "data", "", "keep everything in this `directory`: the store in store, simulated keys and the anchor in keys (default: in memory)")
+	flags.BoolVar(&c.verify, "verify", false, "go through everything stored in -data, say whether it adds up, and end")
 	flags.StringVar(&simulate, "simulate", "", "plug in the simulated keys that this JSON `file` describes")
 	flags.StringVar(&c.host, "host", "", "show this `name` of the computer (default: the operating system's)")
 	flags.Func("vendor", "trust a vendor, `code=file`: the public code as number or text, and a file with the Ed25519 public key in PEM, base64 or raw; may be repeated", c.trust)
@@ -57,6 +69,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags.StringVar(&peerCA, "peer-ca", "", "trust the certificates in this PEM `file` for HTTPS to other license managers, besides the system's")
 	flags.BoolVar(&c.admitFound, "admit-found", false, "let every computer that is found by itself take seats online (default: only those added by hand)")
 	flags.BoolVar(&noDiscovery, "no-discovery", false, "neither look for other license managers on the local network nor be found there; on loopback addresses it is never done")
+	c.usbFlags(flags)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -70,7 +83,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	}
 	c.demo, c.discover = !noDemo, !noDiscovery
 	return c, errors.Join(
-		c.checkListen(), c.trustDemo(), c.readPlans(simulate),
+		c.checkListen(), c.checkHost(), c.checkVerify(), c.trustDemo(), c.readPlans(simulate),
 		c.readToken(tokenFile), c.readCertificate(certFile, keyFile), c.readAuthorities(peerCA))
 }
 
@@ -87,8 +100,30 @@ func (c *config) checkListen() error {
 	return nil
 }
 
+// checkHost refuses what no fingerprint could carry.
+func (c *config) checkHost() error {
+	switch {
+	case len(c.host) > maxName:
+		return fmt.Errorf("-host: %d bytes, at most %d are allowed", len(c.host), maxName)
+	case !utf8.ValidString(c.host), strings.ContainsFunc(c.host, unicode.IsControl):
+		return errors.New("-host: want a name in UTF-8 without control characters")
+	}
+	return nil
+}
+
+func (c *config) checkVerify() error {
+	if c.verify && c.data == "" {
+		return errors.New("-verify: -data is missing; in memory there is nothing to go through")
+	}
+	return nil
+}
+
 // allow is the flag -allow-host.
 func (c *config) allow(name string) error {
+	if _, err := netip.ParseAddr(name); err == nil {
+		c.hosts = append(c.hosts, name)
+		return nil
+	}
 	if name == "" || strings.ContainsAny(name, "/*@ ") {
 		return errors.New("want a host name such as licenses.example.com")
 	}

@@ -129,6 +129,9 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"-peer", "ftp://10.0.0.5"}, "want one such as http://10.0.0.5:3189"},
 		{[]string{"-peer-ca", missing}, "-peer-ca: open " + missing},
 		{[]string{"-peer-ca", raw}, "has no certificate in PEM"},
+		{[]string{"-host", strings.Repeat("x", 256)}, "-host: 256 bytes, at most 255"},
+		{[]string{"-host", "a\nb"}, "-host: want a name"},
+		{[]string{"-verify"}, "-verify: -data is missing"},
 		{[]string{"-allow-host", ""}, "flag -allow-host: want a host name"},
 		{[]string{"-allow-host", "https://x"}, "flag -allow-host: want a host name"},
 	} {
@@ -145,7 +148,7 @@ func TestHelp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"listen", "data", "simulate", "host", "vendor", "no-demo", "token-file", "tls-cert", "tls-key", "insecure", "allow-host",
+		"listen", "data", "simulate", "host", "vendor", "no-demo", "token-file", "tls-cert", "tls-key", "insecure", "allow-host", "verify",
 		"peer", "peer-ca", "admit-found", "no-discovery",
 	} {
 		if !strings.Contains(help.String(), "\n  -"+name) {

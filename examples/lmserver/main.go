@@ -24,10 +24,18 @@
 // in its description becomes an update of its pool. A key that is no longer
 // listed is pulled out; its seats stay where they are.
 //
+// With -usb it uses the keys that are plugged into the computer too, and those that
+// come later; the program must be built for it, with -tags gousb. Their pools are what
+// is in them.
+//
 // It answers other license managers, and looks for those that -peer names and, where
-// it listens on more than loopback, for those on the local network: their keys are listed with its own, and their seats can be detached online. Seats leave
-// its own keys only for computers whose fingerprint was added, unless -admit-found
-// admits those that were found by themselves.
+// it listens on more than loopback, for those on the local network: their keys are
+// listed with its own, and their seats can be detached online. Seats leave its own
+// keys only for computers whose fingerprint was added, unless -admit-found admits
+// those that were found by themselves.
+//
+// With -verify it goes through everything that is stored instead: it prints what it
+// found, or the first thing that does not add up, and ends with status 0 or 1.
 //
 // When it is ready it prints one line, "listening on http://HOST:PORT", to
 // standard output. Everything else is a log on standard error. SIGTERM or an
@@ -75,7 +83,11 @@ func run() (exit int) {
 			os.Exit(1)
 		})
 	})
-	if err := serve(ctx, c, log, os.Stdout); err != nil {
+	work := serve
+	if c.verify {
+		work = verify
+	}
+	if err := work(ctx, c, log, os.Stdout); err != nil {
 		log.Error("failed", "error", err)
 		return 1
 	}

@@ -110,6 +110,9 @@ func operation(method, path string) string {
 	if path == "/fingerpints" { // the API's other spelling
 		path = "/fingerprints"
 	}
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
 	if name := method + " " + path; slices.Contains(operations, name) {
 		return name
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -55,11 +56,32 @@ func newKey(ctx context.Context, bus *simulator.Bus, p plan, dir string) (k *key
 	if dir != "" {
 		name := filepath.Join(dir, fmt.Sprintf("%08X", p.ID))
 		made.File, k.record = name+".key", name+".json"
+		if err := k.checkFlash(made.File); err != nil {
+			return nil, err
+		}
 	}
 	if k.Key, err = bus.Add(made); err != nil {
 		return nil, err
 	}
 	return k, k.inspect(ctx, bus)
+}
+
+// made reports whether the key that is planned was ever made in dir.
+func (p plan) made(dir string) bool {
+	_, flash := os.Stat(filepath.Join(dir, fmt.Sprintf("%08X.key", p.ID)))
+	_, record := os.Stat(filepath.Join(dir, fmt.Sprintf("%08X.json", p.ID)))
+	return flash == nil || record == nil
+}
+
+// checkFlash refuses to make a key anew whose record says that there was one: it
+// would be another key, and the seats of the old one's pool would be out of reach.
+func (k *key) checkFlash(file string) error {
+	_, record := os.Stat(k.record)
+	if _, err := os.Stat(file); record != nil || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("its memory %s is gone, though %s says that it was made: bring it back; "+
+		"to make another key in its place, whose pool refuses what is stored of the old one, remove the record too", file, k.record)
 }
 
 // inspect asks the key which pool license it holds. A key that was made earlier

@@ -34,6 +34,9 @@ func serve(ctx context.Context, c *config, log *slog.Logger, ready io.Writer) (e
 		return err
 	}
 	c.discover = c.discover && !onlyHere(ln.Addr())
+	if c.insecure && !onlyHere(ln.Addr()) && (c.token == "" || c.certificate == nil) {
+		log.Warn("other computers can reach this server without a token or TLS: anybody on the network can take seats; -insecure allows it", "listen", ln.Addr().String())
+	}
 	if c.demo {
 		log.Warn("the demo vendor is trusted, whose private key everybody has: good for trying out only; -no-demo ends it",
 			"vendor", "DEMONVK", "publicCode", demoVendor)

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
+	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/lmhttp"
 )
 
@@ -17,16 +19,18 @@ type site struct {
 
 func newSite(h *house, health *readiness, c *config, log *slog.Logger) *site {
 	meter := newMeter(h, health)
+	metrics := meter.handler(log)
 	// Who may ask the API may ask for the metrics. The health pages say so
 	// little that no token is needed: what probes them often cannot have one.
 	known := lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token})
 	anybody := lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts})
+	log = meter.logger(log)
 	return &site{
-		api: lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token, Logger: meter.logger(log)}),
+		api: lmhttp.New(h.Manager, &lmhttp.Options{Hosts: c.hosts, Token: c.token, Logger: log}),
 		pages: map[string]http.Handler{
-			"/healthz": behind(anybody, http.HandlerFunc(healthy)),
-			"/readyz":  behind(anybody, health),
-			"/metrics": behind(known, meter.handler(log)),
+			"/healthz": behind(anybody, http.HandlerFunc(healthy), log),
+			"/readyz":  behind(anybody, health, log),
+			"/metrics": behind(known, metrics, log),
 		},
 	}
 }
@@ -46,14 +50,21 @@ func healthy(w http.ResponseWriter, _ *http.Request) {
 }
 
 // behind shows a page to those whom the API's own handler would answer, so that
-// who may ask is decided in one place.
-func behind(gate, page http.Handler) http.Handler {
+// who may ask is decided in one place. Who is refused stands in the log, like
+// anybody who asks the API; who is not asks too often.
+func behind(gate, page http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
 		question := r.WithContext(r.Context())
 		question.Method, question.URL = http.MethodHead, &url.URL{Path: lmhttp.BasePath + "/openapi.yaml"}
 		asked := &verdict{refusal: w, header: make(http.Header)}
 		gate.ServeHTTP(asked, question)
-		if !asked.refused {
+		if asked.refused {
+			log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+				slog.String("method", r.Method), slog.String("path", r.URL.Path),
+				slog.Int("status", asked.status), slog.Uint64("code", uint64(licensing.AccessDenied)),
+				slog.Duration("duration", time.Since(start)))
+		} else {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			w.Header().Set("Cache-Control", "no-store")
@@ -67,11 +78,13 @@ type verdict struct {
 	refusal http.ResponseWriter
 	header  http.Header
 	refused bool
+	status  int
 }
 
 func (v *verdict) Header() http.Header { return v.header }
 
 func (v *verdict) WriteHeader(status int) {
+	v.status = status
 	if v.refused = status >= http.StatusBadRequest; v.refused {
 		for name, values := range v.header {
 			v.refusal.Header()[name] = values

@@ -137,6 +137,8 @@ func TestHosts(t *testing.T) {
 			resp.Body.Close()
 			if admitted := resp.StatusCode != http.StatusForbidden; admitted != c.admitted {
 				t.Errorf("%s on host %s: %d", path, c.host, resp.StatusCode)
+			} else if !admitted {
+				server.log.await(t, "path="+path+" status=403 code=38")
 			}
 		}
 	}
@@ -175,12 +177,14 @@ func TestMetrics(t *testing.T) {
 	env := laptop.do(t, "GET", "/environment", nil).Environment
 	office.fail(t, "POST", "/detach", seat(env.LMSID), http.StatusConflict, 54)
 	office.call("BREW", "/coffee", nil)
+	office.call("HEAD", api+"/dongles", nil)
 	_, text := office.page(t, "/metrics")
 	for _, want := range []string{
 		`sojourn_operations_total{operation="POST /detach",result="OK"} 1`,
 		`sojourn_operations_total{operation="POST /detach",result="CANCEL_PREVIOUS_DETACH_REQUIRED"} 1`,
 		`sojourn_operations_total{operation="POST /fingerprints",result="OK"} 1`,
 		`sojourn_operations_total{operation="other",result="NO_RESULTS_FOUND"} 1`,
+		`sojourn_operations_total{operation="GET /dongles",result="OK"} 1`,
 		`sojourn_operation_seconds_count{operation="POST /detach"} 2`,
 		`sojourn_seats{feature="4",key="4006242369",modification="0",product="29",state="free"} 2`,
 		`sojourn_seats{feature="4",key="4006242369",modification="0",product="29",state="detached"} 1`,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/ed25519"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -12,20 +11,16 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sojournlm/sojourn/examples/internal/demo"
 	"github.com/sojournlm/sojourn/licensing"
 )
 
-// demoVendor is the public code DEMONVK, the vendor of the simulated keys.
-const demoVendor = 1368487351
+// demoVendor is the vendor of the simulated keys.
+const demoVendor = demo.Vendor
 
-// demoKey is the demo vendor's key, the same in every lmserver, so that what one
-// simulates another one takes. It is no secret: anybody can make it.
-func demoKey() ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte("sojourn: the demo vendor DEMONVK, trusted by nobody who sells licenses"))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
+func demoKey() ed25519.PrivateKey { return demo.Key() }
 
-func demoPublic() ed25519.PublicKey { return demoKey().Public().(ed25519.PublicKey) }
+func demoPublic() ed25519.PublicKey { return demo.Public() }
 
 // trustDemo adds the demo vendor to those that are trusted.
 func (c *config) trustDemo() error {

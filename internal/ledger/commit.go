@@ -30,7 +30,7 @@ import (
 // When ctx ends while the command waits for its turn, nothing happened. When it
 // ends later, the error wraps storage.ErrUnknown as well.
 func (l *Ledger[S]) Do(ctx context.Context, decide func(s S, now Moment) ([][]byte, error)) (*Receipt[S], error) {
-	return l.ask(ctx, "commit", decide)
+	return l.ask(ctx, "commit", &command[S]{decide: decide})
 }
 
 // Decide is Do for a decide that finds out something besides the entries. What it
@@ -50,16 +50,24 @@ func Decide[S State[S], T any](ctx context.Context, l *Ledger[S], decide func(s 
 // Settle finishes a batch that is stored but not signed, because the key was
 // away. Do and Settle both try; what nobody settles, the next Open does.
 func (l *Ledger[S]) Settle(ctx context.Context) error {
-	_, err := l.ask(ctx, "settle", nil)
+	_, err := l.ask(ctx, "settle", &command[S]{})
+	return err
+}
+
+// Meet is Settle with a key that was away: it also sees that the key is where the
+// ledger is. A key that has moved on meanwhile, or was put back to an earlier state,
+// makes the ledger refuse everything, before a batch is stored that it would not sign.
+func (l *Ledger[S]) Meet(ctx context.Context) error {
+	_, err := l.ask(ctx, "meet", &command[S]{meet: true})
 	return err
 }
 
 // ask puts a command to the committer and waits for the answer.
-func (l *Ledger[S]) ask(ctx context.Context, op string, decide func(S, Moment) ([][]byte, error)) (*Receipt[S], error) {
+func (l *Ledger[S]) ask(ctx context.Context, op string, c *command[S]) (*Receipt[S], error) {
 	if err := ctx.Err(); err != nil {
 		return nil, l.fail(op, err)
 	}
-	c := &command[S]{decide: decide, answer: make(chan answer[S], 1)}
+	c.answer = make(chan answer[S], 1)
 	if !l.queue.put(c) {
 		return nil, l.fail(op, ErrClosed)
 	}
@@ -108,6 +116,9 @@ func (l *Ledger[S]) round(ctx context.Context, n int) {
 		if c == nil {
 			break // the others have left
 		}
+		if err == nil && c.meet {
+			err = l.meet(ctx)
+		}
 		if err != nil || c.decide == nil {
 			c.answer <- answer[S]{err: err}
 			continue
@@ -117,7 +128,11 @@ func (l *Ledger[S]) round(ctx context.Context, n int) {
 			break
 		}
 	}
-	if err == nil && d.changed() {
+	switch {
+	case d == nil || !d.changed():
+	case err != nil:
+		d.answer(nil, nil, err)
+	default:
 		d.answer(l.commit(ctx, d))
 	}
 }

@@ -8,6 +8,7 @@ import (
 // command is somebody who waits for an answer.
 type command[S State[S]] struct {
 	decide func(S, Moment) ([][]byte, error) // nil: only settle what is pending
+	meet   bool                              // and compare with the key
 	answer chan answer[S]                    // takes one without waiting
 
 	// Guarded by the queue's lock.

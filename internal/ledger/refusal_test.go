@@ -219,3 +219,64 @@ func TestForged(t *testing.T) {
 		})
 	}
 }
+
+// TestMeet takes a key back that was away: one that is where the ledger is, or that
+// owes it a signature, is welcome; any other makes it refuse, and nothing is stored.
+func TestMeet(t *testing.T) {
+	ctx := context.Background()
+	for _, c := range []struct {
+		name string
+		away func(t *testing.T, s *memory.Store, k *key) // what happens to the key meanwhile
+		want error
+	}{
+		{"nothing happened", func(*testing.T, *memory.Store, *key) {}, nil},
+		{"moved on elsewhere", func(t *testing.T, s *memory.Store, k *key) {
+			must(t, open(t, config(s.Clone(), k, newHands())), 9)
+		}, ledger.ErrRolledBack},
+		{"put back", func(_ *testing.T, _ *memory.Store, k *key) { k.state = document.Checkpoint{} }, ledger.ErrAnchorLost},
+		{"another history", func(_ *testing.T, _ *memory.Store, k *key) { k.state.Head[0]++ }, ledger.ErrForked},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, k := memory.New(), newKey()
+			l := open(t, config(s, k, newHands()))
+			must(t, l, 1)
+			must(t, l, 2)
+			c.away(t, s, k)
+			before := s.Clone()
+			if err := l.Meet(ctx); !errors.Is(err, c.want) {
+				t.Fatalf("meet: %v, want %v", err, c.want)
+			}
+			if c.want == nil {
+				must(t, l, 3)
+				return
+			}
+			if _, err := l.Do(ctx, adding(3)); !errors.Is(err, c.want) || errors.Is(err, storage.ErrUnknown) {
+				t.Errorf("a change: %v, want %v alone", err, c.want)
+			}
+			if _, err := get(s, ledger.BatchKey("test/1", 3)); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("the third batch is stored: %v", err)
+			}
+			if d := cmp.Diff(count(t, before), count(t, s)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// count is how many pairs a store has.
+func count(t *testing.T, s *memory.Store) (n int) {
+	t.Helper()
+	err := s.View(context.Background(), func(r storage.Reader) error {
+		for _, err := range r.Scan("") {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

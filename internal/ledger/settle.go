@@ -57,6 +57,28 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 	return l.failAt("settle", seq, cause)
 }
 
+// meet compares the ledger, in which nothing is pending, with the key.
+func (l *Ledger[S]) meet(ctx context.Context) error {
+	t := l.tip.Load()
+	seq := t.header.Seq
+	key, err := l.checkpoint(ctx)
+	switch {
+	case err != nil:
+		return l.failAt("meet", seq, err)
+	case key.Seq > seq:
+		err = fmt.Errorf("%w: it ends with batch %d, the anchor is at batch %d", ErrRolledBack, seq, key.Seq)
+	case key.Seq < seq:
+		err = fmt.Errorf("%w: the anchor is at batch %d", ErrAnchorLost, key.Seq)
+	case key.Head != t.head:
+		err = fmt.Errorf("%w: the anchor has signed another one", ErrForked)
+	case key.Horizon < t.header.Horizon:
+		err = fmt.Errorf("%w: the anchor's horizon lies before the batch's", ErrForked)
+	default:
+		return nil
+	}
+	return l.refuse(l.failAt("meet", seq, err))
+}
+
 // show makes t, now signed, what everybody sees.
 func (l *Ledger[S]) show(t *tip[S], c document.Checkpoint) {
 	t.checkpoint = c

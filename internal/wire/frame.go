@@ -146,7 +146,7 @@ func (o Op) String() string {
 // Status is a key's verdict on a request. It implements error; OK is none.
 type Status uint16
 
-// The statuses, as the package's page explains them.
+// The statuses, as the page of package device explains them.
 const (
 	OK          Status = 0
 	BadFrame    Status = 1

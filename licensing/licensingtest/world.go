@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sojournlm/sojourn/fingerprint"
@@ -103,10 +104,12 @@ type Computer struct {
 	KeyID uint64 // of its key, 0 for a laptop
 	Cable *Cable // to its key, nil for a laptop
 
-	world  *World
-	buses  []transport.Bus
-	store  *memory.Store
-	anchor *licensing.AnchorFile
+	world   *World
+	network *network
+	live    atomic.Pointer[licensing.Manager] // Manager, for the others
+	buses   []transport.Bus
+	store   *memory.Store
+	anchor  *licensing.AnchorFile
 
 	selling sync.Mutex // held from the count to the installation: a key takes higher counters only
 	sold    uint64     // counter of the latest pool license
@@ -115,7 +118,7 @@ type Computer struct {
 func (w *World) computer(name string, buses ...transport.Bus) *Computer {
 	anchor, err := licensing.OpenAnchor(context.Background(), "")
 	must(err)
-	c := &Computer{Name: name, world: w, buses: buses, store: memory.New(), anchor: anchor}
+	c := &Computer{Name: name, world: w, network: newNetwork(), buses: buses, store: memory.New(), anchor: anchor}
 	c.start()
 	env, err := c.Environment(context.Background())
 	must(err)
@@ -130,12 +133,14 @@ func (c *Computer) start() {
 	m, err := licensing.Open(context.Background(), c.store, c.anchor, &licensing.Options{
 		Vendors:  map[uint32]ed25519.PublicKey{Vendor: c.world.vendor.Public().(ed25519.PublicKey)},
 		Buses:    c.buses,
+		Peers:    c.network.peers(),
 		HostName: c.Name,
 		Hardware: fingerprint.Static{{Name: fingerprint.MachineComponent, Value: c.Name}},
 		Clock:    c.world.Clock,
 	})
 	must(err)
 	c.Manager = m
+	c.live.Store(m)
 }
 
 // shut ends the manager and what it stands on.

@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"strings"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/sojournlm/sojourn/licensing"
 )
 
@@ -35,8 +33,8 @@ type call struct {
 	change  *licensing.ChangeOptions // nil where the operation changes nothing
 
 	limits limits
-	held   []*semaphore.Weighted // of limits, until the end
-	cancel context.CancelFunc    // ends ctx
+	held   []crowd            // of limits, until the end
+	cancel context.CancelFunc // ends ctx
 }
 
 // read parses the request. Its time runs from then on.

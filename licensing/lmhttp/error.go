@@ -68,7 +68,7 @@ type problem struct {
 type detail struct {
 	ProductNumber uint32         `json:"productNumber"`
 	Modification  uint32         `json:"modification,omitempty"`
-	FeatureNumber uint32         `json:"featureNumber"`
+	FeatureNumber *uint32        `json:"featureNumber,omitempty"`
 	LicenseID     uint64         `json:"licenseId,omitempty,string"`
 	Code          licensing.Code `json:"code"`
 	Message       string         `json:"message"`
@@ -98,7 +98,11 @@ func describe(err error) (status int, p problem) {
 	}
 	p = problem{Code: failure.Code, Name: failure.Code.Name(), Message: message(failure), Advice: failure.Advice, Intent: failure.Intent}
 	for _, d := range failure.Details {
-		p.Details = append(p.Details, detail{d.ProductNumber, d.Modification, d.FeatureNumber, d.License, d.Code, d.Message})
+		shown := detail{d.ProductNumber, d.Modification, &d.FeatureNumber, d.License, d.Code, d.Message}
+		if d.Whole {
+			shown.FeatureNumber = nil
+		}
+		p.Details = append(p.Details, shown)
 	}
 	return statusOf(failure.Code), p
 }

@@ -157,7 +157,10 @@ func (f *fields) id(name string, kind idKind) uint64 {
 	}
 	text, ok := unquote(value)
 	if !ok {
-		text = value
+		if text = value; value[0] != '-' && (value[0] < '0' || value[0] > '9') {
+			f.blame(name, "%s, want a whole number or a string of its digits", clip(value))
+			return 0
+		}
 	}
 	id, reason := kind.parse(text)
 	if reason != "" {

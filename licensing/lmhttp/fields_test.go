@@ -137,7 +137,7 @@ func TestFieldsAreNamed(t *testing.T) {
 	entries := strings.Repeat(`{"productNumber":1},`, maxSelectors)
 	for _, c := range []struct{ path, field, value string }{
 		{"/detach", "offline", `1`}, {"/detach", "offline", `"true"`}, {"/detach", "offline", `null`},
-		{"/detach", "lmsId", ""}, {"/detach", "lmsId", `-1`}, {"/detach", "lmsId", `1.5`}, {"/detach", "lmsId", `{}`},
+		{"/detach", "lmsId", ""}, {"/detach", "lmsId", `-1`}, {"/detach", "lmsId", `1.5`}, {"/detach", "lmsId", `{}`}, {"/detach", "lmsId", `null`},
 		{"/detach", "dongleId", ""}, {"/detach", "dongleId", `"ff"`},
 		{"/detach", "durationInSec", ""}, {"/detach", "durationInSec", `0`}, {"/detach", "durationInSec", `-1`}, {"/detach", "durationInSec", `2147483648`},
 		{"/detach", "durationInSec", `"60"`}, {"/detach", "durationInSec", `6e1`}, {"/detach", "durationInSec", `60.0`}, {"/detach", "durationInSec", `99999999999999999999`},

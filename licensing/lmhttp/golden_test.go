@@ -59,13 +59,20 @@ func fingerprintOf(words, more string) string {
 
 // The states that exchanges start from.
 var (
-	outToLaptop    = func(w *world) { w.detached(w.laptop) }
-	outToOffice    = func(w *world) { w.detached(w.office) }
-	installed      = (*world).installed
-	seen           = func(w *world) { _, err := w.laptop.Keys(w.ctx, licensing.Filter{}); w.ok(err) }
-	cancelled      = (*world).cancelled
-	expired        = func(w *world) { w.detached(w.laptop); w.clock.turn(time.Hour) }
-	pulledOut      = func(w *world) { w.keys[keyA].Unplug() }
+	outToLaptop = func(w *world) { w.detached(w.laptop) }
+	outToOffice = func(w *world) { w.detached(w.office) }
+	installed   = (*world).installed
+	seen        = func(w *world) { _, err := w.laptop.Keys(w.ctx, licensing.Filter{}); w.ok(err) }
+	cancelled   = (*world).cancelled
+	expired     = func(w *world) { w.detached(w.laptop); w.clock.turn(time.Hour) }
+	pulledOut   = func(w *world) { w.keys[keyA].Unplug() }
+	// away is that the key was not there when the program started.
+	away = func(w *world) {
+		w.detached(w.laptop)
+		w.ok(w.office.Close(w.ctx))
+		w.keys[keyA].Unplug()
+		w.ok(w.office.start("B2291-PC"))
+	}
 	installedTwice = func(w *world) {
 		for _, number := range []uint32{4, 5} {
 			out, err := w.office.Detach(w.ctx, licensing.DetachRequest{
@@ -118,6 +125,7 @@ var exchanges = append(append([]exchange{
 	{name: "detach-twice", method: "POST", target: "/detach", body: detachBody, arrange: outToLaptop},
 	{name: "detach-expired-feature", method: "POST", target: "/detach", body: detachOf(keyB, `{"productNumber":16,"featureNumber":7}`)},
 	{name: "detach-key-pulled-out", method: "POST", target: "/detach", body: detachBody, arrange: pulledOut},
+	{name: "detach-key-away", method: "POST", target: "/detach", body: detachBody, arrange: away},
 	{name: "detach-online", method: "POST", target: "/detach",
 		body: `{"offline":false,"lmsId":"102826192","dongleId":4006242369,"durationInSec":60,"productFeatures":[{"productNumber":29}]}`},
 	{name: "detach-online-for-another", method: "POST", target: "/detach",
@@ -158,6 +166,7 @@ var exchanges = append(append([]exchange{
 	{name: "peer-keeps-to-itself", method: "POST", target: "/peer/messages", body: `{"message":"AAAA"}`},
 	{name: "dongles-remote", method: "GET", target: "/dongles?limit=1", prepare: connect, laptop: true},
 	{name: "features-remote", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true},
+	{name: "tree-remote", method: "GET", target: "/dongles/products/features?dongle=4006242369&feature=4", prepare: connect, laptop: true},
 	{name: "features-of-silent", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true,
 		arrange: (*world).silence},
 	{name: "fingerprints-found", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: seen},
@@ -189,6 +198,8 @@ var exchanges = append(append([]exchange{
 	{name: "detached-documented-query", method: "GET", arrange: outToOffice,
 		target: "/detached/products/features?search=text_or_value_for_search&dongle=3043211265&product=12&feature=2"},
 	{name: "detached-bad-filter", method: "GET", target: "/detached/products/features?dongle=abc"},
+	{name: "detached-away", method: "GET", target: "/detached/products/features", arrange: away},
+	{name: "detached-download-away", method: "POST", target: "/detached/download", body: idBody, arrange: away},
 	{name: "detached-download", method: "POST", target: "/detached/download", body: idBody, arrange: outToLaptop},
 	{name: "detached-download-short", method: "POST", target: "/detached/download", body: `{"licenseId":1.5}`},
 	{name: "detached-download-expired", method: "POST", target: "/detached/download", body: idBody, arrange: expired},
@@ -208,6 +219,7 @@ var exchanges = append(append([]exchange{
 	{name: "dongles", method: "GET", target: "/dongles"},
 	{name: "dongles-of-recipient", method: "GET", target: "/dongles", arrange: installed, laptop: true},
 	{name: "dongles-pulled-out", method: "GET", target: "/dongles?search=400624&limit=1", arrange: pulledOut},
+	{name: "dongles-away", method: "GET", target: "/dongles?search=400624&limit=1", arrange: away},
 	{name: "dongles-bad-limit", method: "GET", target: "/dongles?limit=-1"},
 	{name: "features", method: "GET", target: "/features?dongle=4006242369", arrange: outToOffice},
 	{name: "features-of-recipient", method: "GET", target: "/features", arrange: installed, laptop: true},

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/sojournlm/sojourn/licensing"
 )
 
@@ -34,31 +32,36 @@ const (
 )
 
 // limits bounds what all clients together may hold in memory.
-type limits struct{ large, lists *semaphore.Weighted }
+type limits struct{ large, lists crowd }
 
 func newLimits() limits {
-	return limits{semaphore.NewWeighted(maxLargeBodies), semaphore.NewWeighted(maxLists)}
+	return limits{make(crowd, maxLargeBodies), make(crowd, maxLists)}
 }
+
+// crowd has room for as many as may be at a time.
+type crowd chan struct{}
 
 // wait waits a short while for one of those that may be at a time. The call lets
 // go of it at its end.
-func (c *call) wait(ctx context.Context, among *semaphore.Weighted) error {
+func (c *call) wait(ctx context.Context, among crowd) error {
 	ctx, cancel := context.WithTimeout(ctx, admitWithin)
 	defer cancel()
-	if among.Acquire(ctx, 1) != nil {
+	select {
+	case among <- struct{}{}:
+		c.held = append(c.held, among)
+		return nil
+	case <-ctx.Done():
 		return &refusal{
 			http.StatusServiceUnavailable, licensing.RequestFailed, "too many requests of this size are under way; nothing happened",
 			"Ask again later.",
 		}
 	}
-	c.held = append(c.held, among)
-	return nil
 }
 
 // end lets go of what the call holds.
 func (c *call) end() {
-	for _, s := range c.held {
-		s.Release(1)
+	for _, among := range c.held {
+		<-among
 	}
 	if c.cancel != nil {
 		c.cancel()

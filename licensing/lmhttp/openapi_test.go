@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
+	"math"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
+	"pgregory.net/rapid"
 )
 
 // general are the statuses that any operation may answer with. The document
@@ -106,6 +111,19 @@ func TestDocumentHolds(t *testing.T) {
 			case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 				served = false // the request itself was at fault
 			}
+			for name := range req.URL.Query() {
+				if op.Parameters.GetByInAndName("query", name) == nil && item != nil {
+					t.Errorf("the query's %s is not in the document", name)
+				}
+			}
+			if retry := res.Header.Get("Retry-After"); (retry != "") != (res.StatusCode == http.StatusServiceUnavailable) {
+				t.Errorf("status %d with Retry-After %q", res.StatusCode, retry)
+			}
+			for _, file := range regexp.MustCompile(`"(?:license|fingerprint)":"([^"]*)"`).FindAllSubmatch(answer, -1) {
+				if bytes, err := base64.StdEncoding.DecodeString(string(file[1])); err != nil || len(bytes) == 0 {
+					t.Errorf("a file that is not base64: %s", file[0])
+				}
+			}
 			if served {
 				if err := openapi3filter.ValidateRequest(t.Context(), in); err != nil {
 					t.Errorf("request: %v", err)
@@ -133,6 +151,28 @@ func TestDocumentHolds(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestDocumentedDigits: what the document calls an id in digits is what is read as
+// one.
+func TestDocumentedDigits(t *testing.T) {
+	doc := loadDocument(t)
+	for name, kind := range map[string]idKind{"IdDigits": wholeID, "KeyIdDigits": keyID, "Number32Digits": number32} {
+		pattern := regexp.MustCompile(doc.Components.Schemas[name].Value.Pattern)
+		rapid.Check(t, func(t *rapid.T) {
+			near := rapid.SampledFrom([]uint64{0, 1 << 31, 1 << 32, math.MaxUint64 / 10, math.MaxUint64}).Draw(t, "near")
+			n := new(big.Int).SetUint64(near)
+			n.Add(n, big.NewInt(rapid.Int64Range(-12, 12).Draw(t, "by")))
+			for _, text := range []string{
+				n.String(), "-" + n.String(), "0" + n.String(), n.String() + "0",
+				rapid.StringMatching(`-?[0-9]{0,21}`).Draw(t, "digits"), rapid.StringMatching(`[-+ 0-9.e]{0,4}`).Draw(t, "text"),
+			} {
+				if _, reason := kind.parse(text); pattern.MatchString(text) != (reason == "") {
+					t.Fatalf("%s: %q is documented: %v, and read: %q", name, text, pattern.MatchString(text), reason)
+				}
+			}
+		})
 	}
 }
 

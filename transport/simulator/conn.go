@@ -43,6 +43,16 @@ func (c *conn) end(why error) {
 	})
 }
 
+// Ended implements [transport.Ender].
+func (c *conn) Ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close implements [transport.Conn].
 func (c *conn) Close() error {
 	c.key.mu.Lock()

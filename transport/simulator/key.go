@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -207,6 +208,11 @@ func (k *Key) FailWrite(n int) *Armed {
 
 // Snapshot is the content of a key's memory at one time.
 type Snapshot struct{ pages [][]byte }
+
+// Equal reports whether the memory held the same at both times.
+func (s Snapshot) Equal(other Snapshot) bool {
+	return slices.EqualFunc(s.pages, other.pages, bytes.Equal)
+}
 
 // Snapshot reads out the key's memory, as only a thief in a laboratory can.
 func (k *Key) Snapshot() (Snapshot, error) {

@@ -149,6 +149,7 @@ func endCases() []testCase {
 		{
 			name:     "Unplugged",
 			sentence: "When the key is unplugged, an exchange in flight and all later ones fail with [ErrNoKey], also after it is plugged in again.",
+			hands:    true,
 			run: func(b *bench) error {
 				return b.with(func(c transport.Conn) error {
 					if err := errors.Join(b.answers(c), b.Unplug(b.Keys[0])); err != nil {
@@ -171,8 +172,15 @@ func endCases() []testCase {
 			},
 		},
 		{
+			name:     "Ended",
+			sentence: "Ended reports whether all exchanges from now on fail with [ErrNoKey] or [ErrClosed].",
+			hands:    true,
+			run:      func(b *bench) error { return b.with(b.knowsItsEnd) },
+		},
+		{
 			name:     "UnpluggedInFlight",
 			sentence: "When the key is unplugged, an exchange in flight and all later ones fail with [ErrNoKey], also after it is plugged in again.",
+			hands:    true,
 			slow:     true,
 			run: func(b *bench) error {
 				return b.with(func(c transport.Conn) error {
@@ -244,6 +252,7 @@ func endCases() []testCase {
 		{
 			name:     "CloseTwice",
 			sentence: "Closing twice is harmless, and closing after the key was unplugged is too.",
+			hands:    true,
 			run:      closeTwice,
 		},
 	}
@@ -344,5 +353,32 @@ func closeTwice(b *bench) error {
 			return err
 		}
 		return errors.Join(second.Close(), second.Close())
+	})
+}
+
+// knowsItsEnd looks at what a Conn that is an Ender says while it lives, when its key
+// was put in anew and the bus was looked through, and when it is closed.
+func (b *bench) knowsItsEnd(c transport.Conn) error {
+	e, ok := c.(transport.Ender)
+	if !ok {
+		return nil
+	}
+	if err := b.answers(c); err != nil || e.Ended() {
+		return fmt.Errorf("it answers (%v), and has ended: %v", err, e.Ended())
+	}
+	if err := errors.Join(b.Unplug(b.Keys[0]), b.Plug(b.Keys[0]), b.lists(b.Keys...)); err != nil {
+		return err
+	}
+	if !e.Ended() {
+		return errors.New("the key was put in anew, and it has not ended")
+	}
+	return b.with(func(c transport.Conn) error {
+		if err := c.Close(); err != nil {
+			return err
+		}
+		if !c.(transport.Ender).Ended() {
+			return errors.New("it is closed, and has not ended")
+		}
+		return nil
 	})
 }

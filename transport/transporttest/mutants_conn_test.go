@@ -169,6 +169,14 @@ var exchangeMutants = []mutant{
 
 var endMutants = []mutant{
 	{
+		name: "never knows that it has ended", caught: []string{"Ended"},
+		ended: func(*mutantConn) bool { return false },
+	},
+	{
+		name: "has ended from the first", caught: []string{"Ended"},
+		ended: func(*mutantConn) bool { return true },
+	},
+	{
 		name: "a replugged key is taken up again", caught: []string{"Unplugged"},
 		exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
 			inner := c.inner

@@ -21,6 +21,7 @@ type mutant struct {
 	open     func(*mutantBus, context.Context, transport.KeyID) (transport.Conn, error)
 	exchange func(*mutantConn, context.Context, []byte) ([]byte, error)
 	close    func(*mutantConn) error
+	ended    func(*mutantConn) bool
 }
 
 type mutantBus struct {
@@ -76,6 +77,13 @@ func (c *mutantConn) Close() error {
 		return c.bus.m.close(c)
 	}
 	return c.inner.Close()
+}
+
+func (c *mutantConn) Ended() bool {
+	if c.bus.m.ended != nil {
+		return c.bus.m.ended(c)
+	}
+	return c.inner.(transport.Ender).Ended()
 }
 
 func (c *mutantConn) fail(err error, sent bool) error {

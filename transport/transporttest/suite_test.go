@@ -2,6 +2,7 @@ package transporttest_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -67,6 +68,40 @@ func TestBadSetup(t *testing.T) {
 	}); err == nil {
 		t.Error("passed without keys")
 	}
+}
+
+// One key and no hands, as with hardware on a desk: what can be tested is.
+func TestWithoutHands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone := func(bus func(transport.Bus) transport.Bus) error {
+			return transporttest.Check(t.Context(), func() (*transporttest.Rig, error) {
+				rig, err := simulated()
+				if err == nil {
+					rig = &transporttest.Rig{Bus: bus(rig.Bus), Keys: rig.Keys[:1], Close: rig.Close}
+				}
+				return rig, err
+			})
+		}
+		if err := alone(func(b transport.Bus) transport.Bus { return onlyFirst{b} }); err != nil {
+			t.Error(err)
+		}
+		broken := mutant{exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+			return bytes.Clone(request), nil
+		}}
+		if err := alone(func(b transport.Bus) transport.Bus {
+			return &mutantBus{inner: onlyFirst{b}, m: broken, conns: map[transport.KeyID]transport.Conn{}}
+		}); err == nil {
+			t.Error("a bus whose keys echo passed")
+		}
+	})
+}
+
+// onlyFirst is a bus with one key of another's.
+type onlyFirst struct{ transport.Bus }
+
+func (b onlyFirst) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
+	infos, err := b.Bus.Keys(ctx)
+	return infos[:min(1, len(infos))], err
 }
 
 // Every mutant keeps the contract but for one sentence, and is caught at it.
@@ -144,10 +179,11 @@ var said = []string{
 	"It is chosen by the bus, opaque to everybody else, and",
 	"Bus lists and opens the keys of one kind of port.",
 	"Conn is a connection to one key.",
+	"Ender is a Conn that knows, without talking to the key, whether it has ended: a key that was pulled out and put back is listed again, and its old connection is of no more use. A Conn need not be one.",
 	"A response that is lost or not whole, as far as the Conn can tell, is [ErrGarbled].",
 }
 
-// contract is the documentation of KeyID, Bus and Conn.
+// contract is the documentation of KeyID, Bus, Conn and Ender.
 func contract(t *testing.T) string {
 	file, err := parser.ParseFile(token.NewFileSet(), "../transport.go", nil, parser.ParseComments)
 	if err != nil {
@@ -164,7 +200,7 @@ func contract(t *testing.T) string {
 		switch spec.Name.Name {
 		case "KeyID":
 			add(d.Doc)
-		case "Bus", "Conn":
+		case "Bus", "Conn", "Ender":
 			add(d.Doc)
 			for _, m := range spec.Type.(*ast.InterfaceType).Methods.List {
 				add(m.Doc)

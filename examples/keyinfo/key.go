@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/transport"
+	"github.com/sojournlm/sojourn/transport/usb"
+)
+
+// key is what is shown of one.
+type key struct {
+	BusID   string `json:"busId"`
+	Serial  string `json:"serial"`
+	Problem string `json:"problem,omitempty"` // then what follows is empty
+	Advice  string `json:"advice,omitempty"`
+
+	ID           uint64     `json:"dongleId,omitempty"`
+	Model        string     `json:"model,omitempty"`
+	Firmware     string     `json:"firmware,omitempty"`
+	Manufactured *time.Time `json:"manufactured,omitempty"`
+	Vendor       string     `json:"vendor,omitempty"` // its public code as text
+	PoolCounter  uint64     `json:"poolCounter,omitempty"`
+	PoolBytes    int        `json:"poolBytes,omitempty"`
+	Batch        uint64     `json:"batch,omitempty"` // the newest one it has signed
+	Head         string     `json:"head,omitempty"`
+	Horizon      *time.Time `json:"horizon,omitempty"` // when the last seat that left is due
+	WritesLeft   uint32     `json:"writesLeft,omitempty"`
+	Clock        *time.Time `json:"clock,omitempty"`
+	Health       string     `json:"health,omitempty"`
+}
+
+var models = map[uint8]string{0: "unknown", 1: "DL", 2: "Sign", 3: "Time", 4: "Code", 5: "Code Time"}
+
+// inspect asks every key on the bus.
+func inspect(ctx context.Context, bus transport.Bus) ([]key, error) {
+	infos, err := bus.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := []key{}
+	for _, i := range infos {
+		k := key{BusID: string(i.ID), Serial: i.Serial}
+		if err := k.ask(ctx, bus, i.ID); err != nil {
+			k = key{BusID: k.BusID, Serial: k.Serial, Problem: err.Error(), Advice: advice(err)}
+		}
+		keys = append(keys, k)
+	}
+	return keys, ctx.Err()
+}
+
+// patience is how long one key may take for everything.
+const patience = 30 * time.Second
+
+func (k *key) ask(ctx context.Context, bus transport.Bus, id transport.KeyID) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	d, err := device.Open(ctx, bus, id)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	info, err := d.Info(ctx)
+	if err != nil {
+		return err
+	}
+	k.ID, k.Model, k.Firmware, k.Vendor = info.ID, models[info.Model], info.Firmware, licensing.PublicCodeText(info.Vendor)
+	k.Manufactured, k.WritesLeft, k.Health = &info.Manufactured, info.WritesLeft, health(info)
+	pool, err := d.Pool(ctx)
+	if err != nil && !errors.Is(err, device.ErrNoPool) {
+		return err
+	}
+	k.PoolCounter, k.PoolBytes = info.PoolCounter, len(pool)
+	c, err := d.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	if k.Batch = c.Seq; c.Seq > 0 {
+		due := time.Unix(c.Horizon, 0).UTC()
+		k.Head, k.Horizon = hex.EncodeToString(c.Head[:]), &due
+	}
+	if info.HasClock && !info.ClockDied {
+		now, err := d.Time(ctx)
+		if err != nil {
+			return err
+		}
+		k.Clock = &now
+	}
+	return nil
+}
+
+// fewWrites is when a key should be replaced soon: at a thousand batches a day in a
+// few months.
+const fewWrites = 100_000
+
+func health(i device.Info) string {
+	switch {
+	case i.WornOut:
+		return "worn out: it can be read, and signs nothing more"
+	case i.ClockDied:
+		return "the battery of its clock is empty"
+	case i.WritesLeft < fewWrites:
+		return "nearly worn out"
+	}
+	return "good"
+}
+
+// advice says what to do about a key that cannot be asked.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, usb.ErrPermission):
+		return "on Linux: keyinfo -udev-rule | sudo tee /etc/udev/rules.d/70-sojourn.rules && sudo udevadm control --reload, and plug it in again; or run this as root"
+	case errors.Is(err, transport.ErrBusy):
+		return "a program uses it, a license manager probably: end that one first, or ask it"
+	case errors.Is(err, transport.ErrNoKey):
+		return "it was pulled out: plug it in again"
+	}
+	return "pull it out and plug it in again; if that does not help it may be broken"
+}
+
+func writeJSON(w io.Writer, keys []key) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(keys)
+}
+
+func writeTable(w io.Writer, keys []key) error {
+	if len(keys) == 0 {
+		_, err := fmt.Fprintln(w, "no key is plugged in")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for i, k := range keys {
+		if i > 0 {
+			fmt.Fprintln(t)
+		}
+		row := func(name, format string, a ...any) { fmt.Fprintf(t, "%s\t"+format+"\n", append([]any{name}, a...)...) }
+		row("key", "%s", k.BusID)
+		row("serial", "%s", k.Serial)
+		if k.Problem != "" {
+			row("problem", "%s", k.Problem)
+			row("advice", "%s", k.Advice)
+			continue
+		}
+		row("id", "%d", k.ID)
+		row("model", "%s, firmware %s, of %s", k.Model, k.Firmware, k.Manufactured.Format(time.DateOnly))
+		row("vendor", "%s", k.Vendor)
+		if k.PoolCounter == 0 {
+			row("pool", "none")
+		} else {
+			row("pool", "license %d, %d bytes", k.PoolCounter, k.PoolBytes)
+		}
+		if k.Batch == 0 {
+			row("checkpoint", "none yet")
+		} else {
+			row("checkpoint", "batch %d, head %.16s…, last seat due %s", k.Batch, k.Head, k.Horizon.Format(time.RFC3339))
+		}
+		row("writes left", "%d", k.WritesLeft)
+		if k.Clock != nil {
+			row("clock", "%s", k.Clock.Format(time.RFC3339))
+		}
+		row("health", "%s", k.Health)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sojournlm/sojourn/examples/internal/demo"
+	"github.com/sojournlm/sojourn/transport"
+	"github.com/sojournlm/sojourn/transport/simulator"
+	"github.com/sojournlm/sojourn/transport/usb"
+)
+
+// locked is a bus whose first key the operating system keeps for itself.
+type locked struct{ transport.Bus }
+
+func (b locked) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
+	if id == "sim:00000001" {
+		return nil, &transport.Error{Op: "open", Key: id, Err: usb.ErrPermission}
+	}
+	return b.Bus.Open(ctx, id)
+}
+
+func bus(t *testing.T) transport.Bus {
+	t.Helper()
+	b := simulator.New()
+	for id := range uint64(3) {
+		if _, err := b.Add(simulator.Config{KeyID: id + 1, Vendor: demo.Vendor, VendorPublic: demo.Public(), Endurance: uint32(id) * 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return locked{b}
+}
+
+func TestTable(t *testing.T) {
+	keys, err := inspect(t.Context(), bus(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := writeTable(&out, keys); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"advice on Linux: keyinfo -udev-rule", "id 2 model Time, firmware 1.0, of ",
+		"vendor DEMONVK", "pool none", "checkpoint none yet", "health good", "clock ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	keys, err := inspect(t.Context(), bus(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := writeJSON(&out, keys); err != nil {
+		t.Fatal(err)
+	}
+	var got []map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || len(got) != 3 {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	if got[0]["problem"] == nil || got[0]["dongleId"] != nil || got[1]["dongleId"] != 2.0 || got[1]["problem"] != nil {
+		t.Errorf("%s", out.String())
+	}
+	out.Reset()
+	if err := writeJSON(&out, []key{}); err != nil || out.String() != "[]\n" {
+		t.Errorf("no keys: %q, %v", out.String(), err)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := simulator.New()
+	k, err := b.Add(simulator.Config{KeyID: 9, VendorPublic: private.Public().(ed25519.PublicKey), Endurance: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.KillClock()
+	keys, err := inspect(t.Context(), b)
+	if err != nil || keys[0].Clock != nil || !strings.Contains(keys[0].Health, "battery") {
+		t.Errorf("%+v, %v", keys, err)
+	}
+}
+
+func TestRun(t *testing.T) {
+	var out, diagnostics bytes.Buffer
+	if exit := run([]string{"-udev-rule"}, &out, &diagnostics); exit != 0 || !strings.Contains(out.String(), `ATTR{idVendor}=="1209"`) {
+		t.Errorf("%d: %s%s", exit, &out, &diagnostics)
+	}
+	for _, args := range [][]string{{"-usb-ids", "x"}, {"more"}, {"-no-such"}} {
+		if exit := run(args, &out, &diagnostics); exit != 2 {
+			t.Errorf("%q: %d", args, exit)
+		}
+	}
+	diagnostics.Reset()
+	if b, err := usb.Open(nil); err == nil {
+		b.Close()
+		return
+	}
+	if exit := run(nil, &out, &diagnostics); exit != 1 || !strings.Contains(fmt.Sprint(&diagnostics), "-tags gousb") {
+		t.Errorf("built without USB: %d: %s", exit, &diagnostics)
+	}
+}

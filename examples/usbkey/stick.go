@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/examples/internal/demo"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/gadget"
+	"github.com/sojournlm/sojourn/licensing/issuer"
+	"github.com/sojournlm/sojourn/transport"
+	"github.com/sojournlm/sojourn/transport/simulator"
+)
+
+// stick is the key, and how it shows on USB.
+type stick struct {
+	*simulator.Key
+	bus *simulator.Bus
+	usb gadget.Config
+}
+
+// openStick opens the key in the file, or makes it. A new key of the demo vendor is
+// given a pool.
+func openStick(ctx context.Context, c *config) (*stick, error) {
+	s := &stick{bus: simulator.New()}
+	key, err := s.bus.Add(simulator.Config{KeyID: c.id, Vendor: c.vendor, VendorPublic: c.public, File: c.file})
+	if err != nil {
+		return nil, fmt.Errorf("%w (-id names the key that the file holds)", err)
+	}
+	s.Key = key
+	s.usb = gadget.Config{Vendor: c.vendorID, Product: c.productID, Serial: gadget.Serial(key.ID()), Speed: gadget.HighSpeed}
+	if err := s.fill(ctx); err != nil {
+		return nil, errors.Join(err, key.Close())
+	}
+	s.Unplug() // until somebody attaches it
+	return s, nil
+}
+
+// fill gives a key without a pool the demo vendor's.
+func (s *stick) fill(ctx context.Context) error {
+	key, err := device.Open(ctx, s.bus, s.BusID())
+	if err != nil {
+		return err
+	}
+	defer key.Close()
+	info, err := key.Info(ctx)
+	if err != nil || info.PoolCounter > 0 || info.Vendor != demo.Vendor {
+		return err
+	}
+	file, err := issuer.Sign(demo.Key(), issuer.Pool{
+		Key: uint32(info.ID), KeyPublic: key.Public(), Vendor: demo.Vendor, Counter: 1, Issued: time.Now(),
+		Products: []issuer.Product{{Number: 29, Name: "demo", Features: []issuer.Feature{
+			{Number: 4, Name: "demo seat", Seats: 3, Detachable: true},
+		}}},
+	})
+	if err != nil {
+		return err
+	}
+	envelope, err := document.Unwrap(file)
+	if err != nil {
+		return err
+	}
+	return key.Install(ctx, envelope.Body)
+}
+
+// powerUp plugs the key in and connects to it.
+func (s *stick) powerUp(ctx context.Context) (transport.Conn, error) {
+	if err := s.Plug(); err != nil {
+		return nil, err
+	}
+	return s.bus.Open(ctx, s.BusID())
+}
+
+func (s *stick) close() error { return s.Key.Close() }

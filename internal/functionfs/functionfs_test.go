@@ -1,0 +1,127 @@
+//go:build cgo && gousb && linux
+
+package functionfs_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sojournlm/sojourn/internal/functionfs"
+	"github.com/sojournlm/sojourn/internal/gadget"
+	"github.com/sojournlm/sojourn/internal/wire"
+	"github.com/sojournlm/sojourn/transport"
+	"github.com/sojournlm/sojourn/transport/usb"
+)
+
+// sized is a key that answers with as many bytes as the request's payload says, after
+// as many milliseconds, and with its sequence number.
+type sized struct{}
+
+func (sized) Exchange(ctx context.Context, request []byte) ([]byte, error) {
+	f, err := wire.Parse(request)
+	if err != nil {
+		return wire.Frame{}.Answer(wire.BadFrame, nil).Encode(), nil
+	}
+	answer := make([]byte, binary.BigEndian.Uint16(f.Payload))
+	copy(answer, request[:8])
+	select {
+	case <-time.After(time.Duration(binary.BigEndian.Uint16(f.Payload[2:])) * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return answer, nil
+}
+
+// ask is a request of that length for an answer of that length.
+func ask(seq uint32, length, answer int, wait uint16) []byte {
+	payload := make([]byte, length-14)
+	binary.BigEndian.PutUint16(payload, uint16(answer))
+	binary.BigEndian.PutUint16(payload[2:], wait)
+	return wire.Frame{Op: wire.OpInfo, Seq: seq, Payload: payload}.Encode()
+}
+
+// A board that is a key, on the other end of a cable that the kernel makes up: frames
+// of every awkward length go over in both directions, what is given up does not stay
+// in the way, and when the board goes away its connection ends.
+func TestBoard(t *testing.T) {
+	port, err := functionfs.Port()
+	if err != nil {
+		t.Skip(err, "(vmrun -gadget has one)")
+	}
+	bus, err := usb.Open(&usb.Options{Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	for round := range 2 {
+		g, err := functionfs.Open("sojourn", port, gadget.Config{Serial: "BOARD"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- g.Serve(ctx, sized{}) }()
+		conn := connect(t, bus)
+		talk(t, conn)
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("round %d: %v", round, err)
+		}
+		if _, err := conn.Exchange(t.Context(), ask(1, 20, 20, 0)); !errors.Is(err, transport.ErrNoKey) {
+			t.Errorf("round %d: the board is gone: %v", round, err)
+		}
+		conn.Close()
+	}
+}
+
+// connect waits for the board to be seen.
+func connect(t *testing.T, bus *usb.Bus) transport.Conn {
+	t.Helper()
+	end := time.Now().Add(30 * time.Second)
+	for {
+		conn, err := bus.Open(t.Context(), "usb:BOARD")
+		if err == nil {
+			return conn
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func talk(t *testing.T, conn transport.Conn) {
+	t.Helper()
+	seq := uint32(0)
+	exchange := func(length, answer int) error {
+		seq++
+		got, err := conn.Exchange(t.Context(), ask(seq, length, answer, 0))
+		if err == nil && len(got) != answer {
+			err = fmt.Errorf("%d bytes", len(got))
+		}
+		if err != nil {
+			return fmt.Errorf("request of %d bytes, answer of %d: %w", length, answer, err)
+		}
+		return nil
+	}
+	lengths := []int{18, 63, 64, 65, 511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4097, wire.MaxFrame}
+	for _, length := range lengths {
+		if err := errors.Join(exchange(length, 100), exchange(100, length)); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		seq++
+		if _, err := conn.Exchange(ctx, ask(seq, 600, 600, 400)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("given up: %v", err)
+		}
+		cancel()
+		if err := exchange(512, 1024); err != nil {
+			t.Errorf("after one was given up: %v", err)
+		}
+	}
+}

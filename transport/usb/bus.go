@@ -1,0 +1,211 @@
+//go:build cgo && gousb
+
+package usb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// Bus finds the keys on USB. It implements [transport.Bus] and is safe for
+// concurrent use.
+type Bus struct {
+	opts   Options
+	lister lister
+
+	mu     sync.Mutex
+	named  []named // what was listed last
+	conns  map[*conn]struct{}
+	closed bool
+}
+
+var _ transport.Bus = (*Bus)(nil)
+
+// Open opens the bus. Nil options mean the defaults. The caller closes it. An
+// error is that of libusb, which could not start.
+func Open(opts *Options) (*Bus, error) {
+	b := &Bus{opts: opts.withDefaults(), conns: map[*conn]struct{}{}}
+	var err error
+	if b.lister, err = newLister(b.opts); err != nil {
+		return nil, fmt.Errorf("usb: %w", err)
+	}
+	return b, nil
+}
+
+// lister finds the keys that are plugged in.
+type lister interface {
+	list() ([]plugged, error)
+	// hazard is an error where opening a device is known to go wrong.
+	hazard() error
+	close() error
+}
+
+// plugged is a key that is plugged in.
+type plugged struct {
+	place        string // bus and ports, such as "1-2.3"
+	bus, address int
+	serial       string // as the key has it, without what is not for print
+}
+
+// named is a key and its name.
+type named struct {
+	plugged
+	id transport.KeyID
+}
+
+// Keys implements [transport.Bus].
+func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("usb: list keys: %w", err)
+	}
+	found, err := b.look()
+	if err != nil {
+		return nil, fmt.Errorf("usb: list keys: %w", err)
+	}
+	infos := make([]transport.KeyInfo, len(found))
+	for i, k := range found {
+		infos[i] = transport.KeyInfo{ID: k.id, Serial: k.serial}
+	}
+	return infos, nil
+}
+
+// look lists the keys of now, ordered by name. Connections to those that are gone, or
+// were put in anew, have ended.
+func (b *Bus) look() ([]named, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, transport.ErrClosed
+	}
+	found, err := b.lister.list()
+	if err != nil {
+		return nil, err
+	}
+	b.named = name(found, b.named)
+	for c := range b.conns {
+		if !slices.ContainsFunc(found, func(p plugged) bool { return p.place == c.at.place && p.address == c.at.address }) {
+			c.life.end(transport.ErrNoKey)
+		}
+	}
+	return b.named, nil
+}
+
+const prefix = "usb:"
+
+// name gives every key a name: its serial number, so that it keeps it wherever it is
+// plugged in, and its place where it has no proper one. Of two with one serial number
+// the one that was there before keeps the name, and the other has its place added.
+func name(found []plugged, before []named) []named {
+	slices.SortFunc(found, func(a, b plugged) int { return strings.Compare(a.place, b.place) })
+	now := make([]named, len(found))
+	taken := map[transport.KeyID]bool{}
+	for i, p := range found {
+		now[i].plugged = p
+		if at := slices.IndexFunc(before, func(n named) bool { return n.place == p.place && n.serial == p.serial }); at >= 0 {
+			now[i].id = before[at].id
+			taken[now[i].id] = true
+		}
+	}
+	for i, p := range found {
+		if now[i].id != "" {
+			continue
+		}
+		id := transport.KeyID(prefix + p.serial)
+		if !proper(p.serial) || taken[id] {
+			id = transport.KeyID(prefix + p.serial + "@" + p.place)
+		}
+		now[i].id, taken[id] = id, true
+	}
+	slices.SortFunc(now, func(a, b named) int { return strings.Compare(string(a.id), string(b.id)) })
+	return now
+}
+
+// proper tells a serial number that can be a name.
+func proper(serial string) bool {
+	return serial != "" && len(serial) <= 64 && serial == printable(serial)
+}
+
+// printable leaves out what a serial number should not have.
+func printable(serial string) string {
+	serial = strings.Map(func(r rune) rune {
+		switch {
+		case r >= '0' && r <= '9', r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', r == '.', r == '_', r == '-':
+			return r
+		}
+		return -1
+	}, serial)
+	return serial[:min(len(serial), 64)]
+}
+
+// Open implements [transport.Bus]. Errors also wrap [ErrPermission], [ErrForeign]
+// and [ErrNeighbour].
+func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
+	fail := func(err error) (transport.Conn, error) {
+		return nil, &transport.Error{Op: "open", Key: id, Err: err}
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	found, err := b.look()
+	if err != nil {
+		return fail(err)
+	}
+	at := slices.IndexFunc(found, func(n named) bool { return n.id == id })
+	if at < 0 {
+		return fail(transport.ErrNoKey)
+	}
+	if err := b.hazard(); err != nil {
+		return fail(err)
+	}
+	claim, err := open(b.opts, found[at].plugged)
+	if err != nil {
+		return fail(err)
+	}
+	c := newConn(b, found[at], claim)
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return fail(errors.Join(transport.ErrClosed, claim.close()))
+	}
+	b.conns[c] = struct{}{}
+	b.mu.Unlock()
+	return c, nil
+}
+
+func (b *Bus) hazard() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lister.hazard()
+}
+
+func (b *Bus) forget(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conns, c)
+}
+
+// Close ends all connections and lets go of libusb. Closing twice is harmless.
+func (b *Bus) Close() error {
+	b.mu.Lock()
+	first := !b.closed
+	b.closed = true
+	var open []*conn
+	for c := range b.conns {
+		open = append(open, c)
+	}
+	b.mu.Unlock()
+	var errs []error
+	for _, c := range open {
+		errs = append(errs, c.Close())
+	}
+	if first {
+		errs = append(errs, b.lister.close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,240 @@
+//go:build cgo && gousb
+
+package usb
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/gousb"
+
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// What a key is known by, and its one vendor request.
+const (
+	class, subClass, protocol = 0xFF, 0x53, 0x01
+
+	requestTypeReset, requestReset = 0x41, 0x01
+)
+
+// controlTime is how long a key has for a control request; it should need a
+// fifth.
+const controlTime = 500 * time.Millisecond
+
+// claim is a key that this program has for itself. What it is made of is closed from
+// the inside out, and only when no transfer is under way: libusb crashes otherwise.
+type claim struct {
+	context *gousb.Context
+	device  *gousb.Device
+	config  *gousb.Config // nil while the interface is not claimed
+	intf    *gousb.Interface
+	place   where
+	in      *gousb.InEndpoint
+	out     *gousb.OutEndpoint
+}
+
+// where is a key's interface in the descriptors of its device.
+type where struct {
+	config, number int
+	in, out        int // endpoint numbers
+	maxPacket      int
+}
+
+// open finds the device again and claims its interface.
+func open(opts Options, p plugged) (c *claim, err error) {
+	c = new(claim)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if c.context, err = newContext(); err != nil {
+		return c, err
+	}
+	wanted := func(d *gousb.DeviceDesc) bool {
+		return d.Bus == p.bus && d.Address == p.address &&
+			d.Vendor == gousb.ID(opts.Vendor) && d.Product == gousb.ID(opts.Product)
+	}
+	devices, err := openDevices(c.context, wanted)
+	if len(devices) == 0 {
+		if err == nil {
+			err = transport.ErrNoKey // it was pulled out since it was listed
+		}
+		return c, meaning(err)
+	}
+	c.device = devices[0] // one address, one device
+	c.device.ControlTimeout = controlTime
+	var ok bool
+	if c.place, ok = find(c.device.Desc); !ok {
+		return c, ErrForeign
+	}
+	if err := c.take(); err != nil {
+		return c, err
+	}
+	return c, c.reset()
+}
+
+// take claims the interface.
+func (c *claim) take() (err error) {
+	if c.config, err = c.device.Config(c.place.config); err != nil {
+		return meaning(err)
+	}
+	if c.intf, err = c.config.Interface(c.place.number, 0); err != nil {
+		return meaning(errors.Join(err, c.release()))
+	}
+	if c.in, err = c.intf.InEndpoint(c.place.in); err != nil {
+		return errors.Join(err, c.release())
+	}
+	if c.out, err = c.intf.OutEndpoint(c.place.out); err != nil {
+		return errors.Join(err, c.release())
+	}
+	return nil
+}
+
+// release gives the interface back.
+func (c *claim) release() error {
+	if c.intf != nil {
+		c.intf.Close()
+		c.intf = nil
+	}
+	if c.config == nil {
+		return nil
+	}
+	err := c.config.Close()
+	c.config = nil
+	return err
+}
+
+func (c *claim) close() error {
+	errs := []error{c.release()}
+	if c.device != nil {
+		errs = append(errs, c.device.Close())
+	}
+	if c.context != nil {
+		errs = append(errs, c.context.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// reset makes the key forget an exchange that was not seen to its end. Where it
+// does not, its port is reset.
+func (c *claim) reset() error {
+	err := c.ask()
+	if err == nil || errors.Is(err, transport.ErrNoKey) {
+		return err
+	}
+	return c.resetPort()
+}
+
+func (c *claim) ask() error {
+	_, err := c.device.Control(requestTypeReset, requestReset, 0, uint16(c.place.number), nil)
+	return meaning(err)
+}
+
+// resetPort resets everything between the key and here. It needs the interface
+// given back, and somebody else may take it meanwhile.
+func (c *claim) resetPort() error {
+	if err := c.release(); err != nil {
+		return err
+	}
+	if err := meaning(c.device.Reset()); err != nil {
+		return err
+	}
+	if err := c.take(); err != nil {
+		return err
+	}
+	return c.ask()
+}
+
+// find finds the interface of an open key in a device's descriptors, which are to
+// be believed in nothing.
+func find(d *gousb.DeviceDesc) (where, bool) {
+	for number, config := range d.Configs {
+		for i, intf := range config.Interfaces {
+			// gousb takes an interface's number for its place, and panics otherwise.
+			if intf.Number != i || len(intf.AltSettings) != 1 || intf.AltSettings[0].Alternate != 0 {
+				continue
+			}
+			if w, ok := endpoints(intf.AltSettings[0]); ok {
+				w.config, w.number = number, i
+				return w, true
+			}
+		}
+	}
+	return where{}, false
+}
+
+func endpoints(s gousb.InterfaceSetting) (where, bool) {
+	if s.Class != class || s.SubClass != subClass || s.Protocol != protocol || len(s.Endpoints) != 2 {
+		return where{}, false
+	}
+	var w where
+	for _, e := range s.Endpoints {
+		switch {
+		case e.TransferType != gousb.TransferTypeBulk || w.maxPacket != 0 && w.maxPacket != e.MaxPacketSize:
+			return where{}, false
+		case e.Direction == gousb.EndpointDirectionIn:
+			w.in = e.Number
+		default:
+			w.out = e.Number
+		}
+		w.maxPacket = e.MaxPacketSize
+	}
+	sizes := []int{8, 16, 32, 64, 512, 1024}
+	return w, w.in != 0 && w.out != 0 && slices.Contains(sizes, w.maxPacket)
+}
+
+// newContext is gousb's, which panics where libusb does not start.
+func newContext() (c *gousb.Context, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("libusb does not start: %v", p)
+		}
+	}()
+	return gousb.NewContext(), nil
+}
+
+// openDevices is gousb's, which gives devices and an error at once, and panics on
+// some descriptors. It walks through all of them before it opens any, since what
+// was opened before a panic can never be closed.
+func openDevices(c *gousb.Context, wanted func(*gousb.DeviceDesc) bool) (devices []*gousb.Device, err error) {
+	defer recovered(&err)
+	if _, err := c.OpenDevices(func(*gousb.DeviceDesc) bool { return false }); err != nil && wanted == nil {
+		return nil, err
+	}
+	return c.OpenDevices(wanted)
+}
+
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w (%v)", ErrNeighbour, p)
+	}
+}
+
+// meaning finds the transport's error for one of gousb's.
+func meaning(err error) error {
+	for _, m := range []struct {
+		cause gousb.Error
+		mean  error
+	}{
+		{gousb.ErrorNoDevice, transport.ErrNoKey},
+		{gousb.ErrorNotFound, transport.ErrNoKey},
+		{gousb.ErrorBusy, transport.ErrBusy},
+		{gousb.ErrorAccess, ErrPermission},
+	} {
+		if isUSB(err, m.cause) {
+			return fmt.Errorf("%w (%w)", m.mean, err)
+		}
+	}
+	return err
+}
+
+// isUSB reports whether err is because of cause, which gousb in some places only
+// quotes.
+func isUSB(err error, cause gousb.Error) bool {
+	return err != nil && (errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()))
+}

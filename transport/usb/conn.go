@@ -1,0 +1,217 @@
+//go:build cgo && gousb
+
+package usb
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/google/gousb"
+
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// conn is a connection to a key.
+type conn struct {
+	bus   *Bus
+	id    transport.KeyID
+	at    plugged
+	claim *claim
+	turn  chan struct{} // holds one token while no exchange is under way
+
+	life life
+
+	// What follows needs the token.
+	buffer []byte
+	state  state
+
+	closing sync.Once
+	err     error // of closing
+}
+
+// state is what the next exchange must do first.
+type state int
+
+const (
+	clean  state = iota
+	unsure       // an exchange was not seen to its end
+	halted       // an endpoint is halted
+)
+
+// maxStale is how many answers to earlier requests are dropped before the one that
+// was asked for.
+const maxStale = 4
+
+func newConn(b *Bus, key named, claim *claim) *conn {
+	c := &conn{bus: b, id: key.id, at: key.plugged, claim: claim, turn: make(chan struct{}, 1)}
+	c.turn <- struct{}{}
+	c.life.begin(b.opts.Timeout)
+	// Larger than any frame, and full packets: whatever fits ends with a short one.
+	packets := transport.MaxFrame/claim.place.maxPacket + 1
+	c.buffer = make([]byte, packets*claim.place.maxPacket)
+	return c
+}
+
+var (
+	errSilent   = fmt.Errorf("%w: the key did not answer in time", transport.ErrGarbled)
+	errTooLong  = fmt.Errorf("%w: it is longer than any answer", transport.ErrGarbled)
+	errEmpty    = fmt.Errorf("%w: it is empty", transport.ErrGarbled)
+	errStale    = fmt.Errorf("%w: only answers to earlier requests came", transport.ErrGarbled)
+	errNotWhole = errors.New("the request was not sent whole")
+)
+
+// Exchange implements [transport.Conn].
+func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
+	select {
+	case <-c.turn:
+		defer func() { c.turn <- struct{}{} }()
+	case <-c.life.done:
+		return nil, c.fail(c.life.why(), false)
+	case <-ctx.Done():
+		return nil, c.fail(ctx.Err(), false)
+	}
+	work, landed := c.life.fly(ctx)
+	defer landed()
+	switch {
+	case c.life.why() != nil:
+		return nil, c.fail(c.life.why(), false)
+	case ctx.Err() != nil:
+		return nil, c.fail(ctx.Err(), false)
+	case len(request) > transport.MaxFrame:
+		return nil, c.fail(transport.ErrTooLong, false)
+	}
+	if err := c.settle(); err != nil {
+		return nil, c.fail(c.reason(ctx, err), false)
+	}
+	c.state = unsure
+	sent, err := c.send(work, request)
+	if err != nil {
+		return nil, c.fail(c.reason(ctx, err), sent)
+	}
+	answer, err := c.receive(work, request)
+	if err != nil {
+		return nil, c.fail(c.reason(ctx, err), true)
+	}
+	c.state = clean
+	return bytes.Clone(answer), nil
+}
+
+// settle brings the key to a known state after an exchange that went wrong.
+func (c *conn) settle() error {
+	switch {
+	case c.state == halted || c.claim.intf == nil:
+		return c.claim.resetPort()
+	case c.state == unsure:
+		return c.claim.reset()
+	}
+	return nil
+}
+
+// send sends a request. It reports whether any of it may have gone out.
+func (c *conn) send(ctx context.Context, request []byte) (sent bool, err error) {
+	n, err := c.claim.out.WriteContext(ctx, request)
+	if err == nil && n != len(request) {
+		err = errNotWhole
+	}
+	if err == nil && len(request)%c.claim.place.maxPacket == 0 {
+		_, err = c.claim.out.WriteContext(ctx, nil) // nobody else ends it
+		return true, err
+	}
+	// An error of libusb's is one of handing the transfer in; that of a transfer
+	// comes after.
+	_, refused := errors.AsType[gousb.Error](err)
+	return !refused, err
+}
+
+// receive gives the answer to the request. Those to earlier ones are dropped, as
+// they can only be late. The answer lies in the buffer.
+func (c *conn) receive(ctx context.Context, request []byte) ([]byte, error) {
+	for range maxStale + 1 {
+		n, err := c.claim.in.ReadContext(ctx, c.buffer)
+		switch {
+		case err != nil:
+			return nil, err
+		case n == len(c.buffer):
+			return nil, errTooLong
+		case n == 0:
+			return nil, errEmpty
+		}
+		if answer := c.buffer[:n]; !stale(answer, request) {
+			return answer, nil
+		}
+	}
+	return nil, errStale
+}
+
+// Where a frame has its opcode and its sequence number, in every version of the
+// protocol.
+const (
+	opcodeAt   = 3
+	sequenceAt = 4
+	headEnd    = 12
+	noRequest  = 0x80 // the opcode of "that was no request"
+)
+
+// stale tells an answer to another request.
+func stale(answer, request []byte) bool {
+	if len(answer) < headEnd || len(request) < headEnd || answer[opcodeAt] == noRequest {
+		return false // whoever asked judges it
+	}
+	return binary.BigEndian.Uint32(answer[sequenceAt:]) != binary.BigEndian.Uint32(request[sequenceAt:])
+}
+
+// reason finds the transport's error for a transfer that failed, and what it means
+// for the connection.
+func (c *conn) reason(ctx context.Context, err error) error {
+	if status, ok := errors.AsType[gousb.TransferStatus](err); ok {
+		err = c.transferReason(ctx, status)
+	} else {
+		err = meaning(err)
+	}
+	if errors.Is(err, transport.ErrNoKey) {
+		c.life.end(transport.ErrNoKey)
+	}
+	return err
+}
+
+func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) error {
+	switch status {
+	case gousb.TransferNoDevice:
+		return transport.ErrNoKey
+	case gousb.TransferStall:
+		c.state = halted
+	case gousb.TransferCancelled:
+		switch {
+		case c.life.why() != nil:
+			return c.life.why()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		return errSilent
+	}
+	return fmt.Errorf("%w: %w", transport.ErrGarbled, status)
+}
+
+func (c *conn) fail(err error, sent bool) error {
+	return &transport.Error{Op: "exchange", Key: c.id, Sent: sent, Err: err}
+}
+
+// Ended implements [transport.Ender]. That the key was pulled out is noticed by an
+// exchange or when keys are listed.
+func (c *conn) Ended() bool { return c.life.why() != nil }
+
+// Close implements [transport.Conn].
+func (c *conn) Close() error {
+	c.closing.Do(func() {
+		c.life.end(transport.ErrClosed)
+		<-c.turn // no transfer is under way now, and none begins
+		c.err = c.claim.close()
+		c.bus.forget(c)
+		c.turn <- struct{}{}
+	})
+	return c.err
+}

@@ -1,0 +1,5 @@
+//go:build cgo && gousb && !linux
+
+package usb
+
+func newLister(o Options) (lister, error) { return newLibusb(o) }
