@@ -47,6 +47,9 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	switch envelope.Kind {
 	case document.KindPool:
 		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installPool(ctx, s, envelope, request) })
+		if errors.Is(err, NoService) && request.Key != (document.Hash{}) && m.newer(envelope) {
+			err = errors.Join(ErrUnknown, err) // asked before, it may be in the key, and only that can tell
+		}
 		err = elsewhere(err, "pool license", envelope.Origin)
 	case document.KindLicense:
 		err = doubting(m.installLicense(ctx, envelope, request), request, m.local)
@@ -133,6 +136,21 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 		return errors.Join(ErrUnknown, err)
 	}
 	return nil
+}
+
+// newer reports whether a pool license is newer than what is known of its pool.
+func (m *Manager) newer(e *document.Envelope) bool {
+	license, err := e.Pool()
+	if err != nil {
+		return false
+	}
+	if s := m.rack.find(e.Origin); s != nil {
+		if pool := s.shown(); pool != nil {
+			state, _ := pool.Read()
+			return state.Counter() < license.Head.Counter
+		}
+	}
+	return true
 }
 
 // elsewhere turns "no such key" into the answer for a file whose key is not here.
