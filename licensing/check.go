@@ -26,8 +26,10 @@ const (
 	// maxBehind is how far, in seconds, the wall clock may lie behind a
 	// license's issue time when the license is used.
 	maxBehind = 5 * 60
-	// markEvery is how often, in seconds, the time is recorded while grants
-	// are given.
+	// markFirst and markEvery are how soon, in seconds, the time is recorded again
+	// while grants are given: soon after the start, doubled each time, and then so
+	// often.
+	markFirst = 10
 	markEvery = 10 * 60
 	// markExpired is how old, in seconds, the last record may be when a license
 	// is found to have expired.
@@ -68,7 +70,7 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 	}
 	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired {
 		// What was seen to have ended must not come back with the wall clock.
-		if _, err := m.local.Do(ctx, m.mark); err != nil {
+		if _, err := m.local.Do(ctx, m.mark(markFirst)); err != nil {
 			why = err
 		}
 	}
@@ -76,8 +78,10 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 }
 
 // mark is the command that records the time, and with it what is due.
-func (m *Manager) mark(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-	return s.Mark(m.grantSeconds()), nil
+func (m *Manager) mark(within int64) func(*detach.Local, ledger.Moment) ([][]byte, error) {
+	return func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+		return s.Mark(m.grantSeconds(), within), nil
+	}
 }
 
 // latest is the latest time that any clock shows, for one license: the wall's,
@@ -247,17 +251,23 @@ func (g *grants) settle(ctx context.Context, local *ledger.Ledger[*detach.Local]
 }
 
 // markGrants records the time: before the first grant of a run, and when the last
-// record is too old. A run that is killed has lost less than that in time.
+// record is too old. A run that is killed has used less than that unrecorded, and
+// one grant.
 func (m *Manager) markGrants(ctx context.Context, now ledger.Moment) error {
 	g := &m.grants
 	state, _ := m.local.Read()
 	g.mu.Lock()
-	due := !g.marked || now.Unix-state.LastMark() >= markEvery
+	first, within := !g.marked, state.MarkWithin()
 	g.mu.Unlock()
-	if !due {
+	switch {
+	case first:
+		within = markFirst
+	case now.Unix-state.LastMark() < within:
 		return nil
+	default:
+		within = min(2*within, markEvery)
 	}
-	if _, err := m.local.Do(ctx, m.mark); err != nil {
+	if _, err := m.local.Do(ctx, m.mark(within)); err != nil {
 		return err
 	}
 	g.mu.Lock()
