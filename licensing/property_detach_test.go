@@ -60,7 +60,7 @@ func (w *play) detachBy(o *player, req licensing.DetachRequest, opts *licensing.
 	got, err := o.Detach(w.ctx(), req, opts)
 	what := fmt.Sprintf("detach %v ×%d for %v to %s, key %q", featuresOf(o, req), req.Seats, req.Duration, to.name, key)
 	if !w.answered(o, what, err, d, allowed...) {
-		if before != nil && !errors.Is(err, licensing.ErrUnknown) && (errors.Is(err, licensing.NoService) || errors.Is(err, licensing.DongleNotFound)) {
+		if before != nil && before.death > max(w.now, o.wall(), o.pool.span.hi) && !errors.Is(err, licensing.ErrUnknown) && (errors.Is(err, licensing.NoService) || errors.Is(err, licensing.DongleNotFound)) {
 			w.failf("%s: %s: license %v was made under the same request key, and this is a certain no: %v", o.name, what, before, err)
 		}
 		return
@@ -77,7 +77,7 @@ func (w *play) detachBy(o *player, req licensing.DetachRequest, opts *licensing.
 		features = numbersOf(o.look().out[got.LicenseID])
 	}
 	issued := got.Ends.Unix() - int64(req.Duration/time.Second)
-	s := &seat{id: got.LicenseID, from: o, to: to, features: features, seats: req.Seats, issued: issued, death: got.Ends.Unix(), request: key}
+	s := &seat{id: got.LicenseID, from: o, to: to, features: features, seats: req.Seats, issued: issued, death: got.Ends.Unix(), made: w.now, request: key}
 	for _, other := range w.seats {
 		if other.id == s.id {
 			w.failf("%s: license %v was made twice", o.name, other)
@@ -176,7 +176,7 @@ func (o *player) expectDetach(req licensing.DetachRequest, to *player, key strin
 
 // expectKeyless is expectDetach where the key is away, which alone is answered by the
 // codes. A request that happened is known without the key, or it is unknown what
-// became of it: the answer is never a certain no.
+// became of it: the answer is never a certain no before the license's death.
 func (o *player) expectKeyless(req licensing.DetachRequest, key string, codes []licensing.Code) (before *seat, allowed []licensing.Code) {
 	if key == "" {
 		return nil, codes
@@ -187,21 +187,22 @@ func (o *player) expectKeyless(req licensing.DetachRequest, key string, codes []
 			continue
 		}
 		if s.death <= max(o.world.now, o.wall(), o.pool.span.hi) { // by some clock it may be over, and forgotten
-			allowed = append(allowed, codes...)
-			allowed = append(allowed, licensing.DetachedLicenseExpired)
+			before = s
+			allowed = append(allowed, licensing.OK, licensing.DetachedLicenseExpired, licensing.InvalidUpdateOrAlreadyInstalled)
+			continue
 		}
 		switch {
 		case s.seats != req.Seats:
 			return nil, append(allowed, licensing.InvalidParameter)
 		case s.home:
-			return nil, append(allowed, licensing.InvalidUpdateOrAlreadyInstalled, licensing.OK) // it may be home by a return in doubt
+			return s, append(allowed, licensing.InvalidUpdateOrAlreadyInstalled, licensing.OK) // what came home last is in doubt
 		case len(o.doubts) > 0:
 			allowed = append(allowed, licensing.InvalidUpdateOrAlreadyInstalled)
 		}
 		return s, append(allowed, licensing.OK)
 	}
 	// What is in doubt may stand under the key, also for another request.
-	return nil, append(append(allowed, licensing.InvalidParameter), codes...)
+	return before, append(append(allowed, licensing.InvalidParameter), codes...)
 }
 
 // detachDoubt is a license that may have been made.
@@ -224,7 +225,7 @@ func (o *player) detachDoubt(req licensing.DetachRequest, to *player, key string
 			l := find(v)
 			w.seats = append(w.seats, &seat{
 				id: l.ID, from: o, to: to, features: numbersOf(*l), seats: l.Seats,
-				issued: l.Issued.Unix(), death: l.Death.Unix(), request: key,
+				issued: l.Issued.Unix(), death: l.Death.Unix(), made: w.now, request: key,
 			})
 			w.note("%s: the license for %s was made after all", o.name, to.name)
 		},
