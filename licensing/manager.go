@@ -166,7 +166,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	if m.opened && m.local.Refusal() == nil {
 		errs = append(errs, m.recordClose(ctx))
 	}
-	errs = append(errs, m.rack.close(ctx))
+	errs = append(errs, m.rack.close(ctx, m))
 	if m.local != nil {
 		errs = append(errs, m.local.Close(ctx))
 	}

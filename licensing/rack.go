@@ -91,15 +91,37 @@ func (r *rack) add(s *slot) bool {
 }
 
 // close ends the ledgers of all pools and lets go of the keys.
-func (r *rack) close(ctx context.Context) error {
+func (r *rack) close(ctx context.Context, m *Manager) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	var errs []error
 	for _, s := range r.all() {
+		if m.opened && m.refusal() == nil {
+			s.recordEnd(ctx, m)
+		}
 		errs = append(errs, s.close(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// recordEnd records the time in the pool's ledger, if it has ended something there
+// since the last batch: one more write of the key at most. Where that fails, nothing
+// is lost that was answered.
+func (s *slot) recordEnd(ctx context.Context, m *Manager) {
+	pool, _ := s.served()
+	if pool == nil || pool.Refusal() != nil || !s.present(ctx, m) {
+		return
+	}
+	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		if now.Err != nil {
+			return nil, now.Err
+		}
+		return p.Timed(pool.Header().Time, now.Unix), nil
+	})
+	if err != nil {
+		m.opts.Logger.Warn("the time was not recorded in a pool", "key", s.info.ID, "error", err)
+	}
 }
 
 func (s *slot) close(ctx context.Context) error {
