@@ -65,6 +65,7 @@
 // # The rooms
 //
 //	transport/        carries frames to a key and never reads them
+//	    usb/          real keys, over gousb: the only cgo, behind a build tag
 //	    simulator/    keys made of Go, with hands that pull the cable
 //	    transporttest/  what any transport must do
 //	device/           speaks to one open key
@@ -79,9 +80,10 @@
 //	    licensingtest/  a whole manager for a program's own tests
 //	examples/         thin programs
 //	internal/         document (encodings), wire (frames), firmware (the
-//	                  program inside a key), gadget (its body on USB), usbip,
-//	                  ledger, peer (how managers speak to each other), code, fold,
-//	                  usbtest and netlab (for tests), arch
+//	                  program inside a key), gadget (its body on USB), usbip
+//	                  and functionfs (ways to plug that in), ledger, peer (how
+//	                  managers speak to each other), code, fold, usbtest and
+//	                  netlab (USB and networks for tests), arch
 //
 // A package imports only from the floors below its own, from the top:
 //
@@ -97,11 +99,11 @@
 //	internal/code, internal/fold
 //
 // The seams, transport and storage, import the standard library alone, so that
-// anybody can stand on them. The plug-ins (simulator, memory, badgerstore) are
+// anybody can stand on them. The plug-ins (usb, simulator, memory, badgerstore) are
 // chosen by programs. internal/arch holds this plan as a test.
 //
 // # Not there yet
 //
-// Real keys on USB; snapshots and pruning of a ledger; and an operator's word that accepts a store that was rolled back or
-// has lost its anchor, or that confirms a clock.
+// Snapshots and pruning of a ledger; and an operator's word that accepts a store
+// that was rolled back or has lost its anchor, or that confirms a clock.
 package sojourn

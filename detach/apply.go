@@ -139,6 +139,7 @@ func (p *Pool) applyReturned(at ledger.Position, body []byte) error {
 		return fmt.Errorf("return of license %d: %w", b.License, err)
 	}
 	p.noteAsked(b.Request, r.Death(), at)
+	p.noteReturn(r, at)
 	p.forget(r)
 	p.hide(r)
 	if b.Until == 0 {
@@ -159,6 +160,7 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 	}
 	p.ended = max(p.ended, b.Time)
 	p.forgetAsked(b.Time)
+	p.forgetReturns(b.Time)
 	for r, ok := p.deaths.Min(); ok && r.due <= b.Time; r, ok = p.deaths.Min() {
 		p.forget(r)
 		p.hide(r)

@@ -259,6 +259,7 @@ type held struct {
 	state           heldState
 	installed       *Installed       // while live
 	cancelled       *CancelledRecord // while cancelled
+	returned        bool             // forgotten because its origin's key has signed for the return
 }
 
 // featureOf is one feature of a license.

@@ -51,6 +51,7 @@ const (
 	OutcomeInstalled Outcome = 1 // the license of a detach is installed here
 	OutcomeNothing   Outcome = 2 // it was refused, or never reached the other: no seat has left
 	OutcomeReturned  Outcome = 3 // the origin's key has signed for the return
+	OutcomeHome      Outcome = 4 // the origin's manager says that the seats are home without it
 )
 
 // settled is the body of an [entryIntentSettled].
@@ -58,6 +59,7 @@ type settled struct {
 	ID      uint64  `cbor:"1,keyasint"`
 	Outcome Outcome `cbor:"2,keyasint"`
 	Proof   []byte  `cbor:"3,keyasint"` // document.Proof of the return's entry at its origin; else empty
+	License uint64  `cbor:"4,keyasint"` // that is installed; else 0
 }
 
 // declined is the body of an [entryDeclined].
@@ -105,15 +107,22 @@ func (l *Local) ReturnOf(license, origin uint64) *Intent {
 	return nil
 }
 
-// Given reports whether a request gave a license back before. The license's
-// record may be gone by now.
-func (l *Local) Given(request document.RequestKey, now int64) (license uint64, given bool, err error) {
+// Given reports whether a request gave a license back before, and which one from
+// which key. The license's record may be gone by now.
+func (l *Local) Given(request document.RequestKey, now int64) (license, origin uint64, given bool, err error) {
 	repeated, err := l.repeated(request, now)
 	if err != nil || repeated == nil || repeated.license == 0 {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	h := l.held(repeated.license, repeated.origin)
-	return repeated.license, h != nil && (h.state == heldCancelled || h.state == heldForgotten), nil
+	return repeated.license, repeated.origin, h != nil && (h.state == heldCancelled || h.state == heldForgotten), nil
+}
+
+// Abandoned reports whether the record of a license was deleted before its origin
+// had signed for the return: nobody here can hand it over any more.
+func (l *Local) Abandoned(license, origin uint64) bool {
+	h := l.held(license, origin)
+	return h != nil && h.state == heldForgotten && !h.returned
 }
 
 // Obtained gives the license that a request installed before, nil where it
@@ -145,6 +154,9 @@ func (l *Local) Intend(i Intent, now int64) ([][]byte, error) {
 	case l.intents.Len() >= maxIntents:
 		return nil, refuse(code.ServerNotFound, "%d operations with other managers are pending; nothing new is begun until one of them is settled", maxIntents)
 	}
+	if i.Kind == IntentReturn && i.Until <= now {
+		return nil, refuse(code.DetachedLicenseExpired, "license %d ended at %s; its seats come home by themselves", i.License, clock(i.Until))
+	}
 	if err := i.check(now); err != nil {
 		return nil, err
 	}
@@ -165,16 +177,26 @@ func (i *Intent) check(now int64) error {
 	return nil
 }
 
-// Settle decides on how a pending intent ended. It gives no entry where it is
-// not pending any more. proof is that of the return's entry, else nil; the caller
-// has verified it with [VerifyReturned].
-func (l *Local) Settle(id uint64, outcome Outcome, proof *document.Proof) [][]byte {
-	if l.Intent(id) == nil {
+// Settle decides on how a pending intent ended, when neither a license nor a
+// proof tells. It gives no entry where it is not pending any more.
+func (l *Local) Settle(id uint64, outcome Outcome) [][]byte {
+	return l.settle(settled{ID: id, Outcome: outcome})
+}
+
+// SettleInstalled is Settle for a detach whose license is installed here.
+func (l *Local) SettleInstalled(id, license uint64) [][]byte {
+	return l.settle(settled{ID: id, Outcome: OutcomeInstalled, License: license})
+}
+
+// SettleReturned is Settle for a return that the origin's key has signed for. The
+// caller has verified the proof with [VerifyReturned].
+func (l *Local) SettleReturned(id uint64, proof document.Proof) [][]byte {
+	return l.settle(settled{ID: id, Outcome: OutcomeReturned, Proof: document.Encode(proof)})
+}
+
+func (l *Local) settle(b settled) [][]byte {
+	if l.Intent(b.ID) == nil {
 		return nil
-	}
-	b := settled{ID: id, Outcome: outcome}
-	if proof != nil {
-		b.Proof = document.Encode(*proof)
 	}
 	return [][]byte{document.EncodeEntry(entryIntentSettled, b)}
 }
@@ -192,9 +214,9 @@ func (l *Local) Decline(id uint64, license *document.License, back *document.Ret
 	case i == nil:
 		return nil, nil
 	case was != nil && was.state == heldLive:
-		return l.Settle(id, OutcomeInstalled, nil), nil
+		return l.SettleInstalled(id, license.Terms.License), nil
 	case was != nil:
-		return l.Settle(id, OutcomeNothing, nil), nil
+		return l.Settle(id, OutcomeNothing), nil
 	}
 	return [][]byte{document.EncodeEntry(entryDeclined, declined{id, license.Bytes(), back.Bytes(), own})}, nil
 }
@@ -253,6 +275,11 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 	}
 	switch {
 	case i.Kind == IntentDetach && b.Outcome == OutcomeInstalled:
+		h := l.held(b.License, i.Key)
+		if h == nil || h.state != heldLive {
+			return fmt.Errorf("intent %d ends with license %d installed, which is not", b.ID, b.License)
+		}
+		l.remember(i.Request, h, at.Time) // also where it came another way
 	case i.Kind == IntentDetach && b.Outcome == OutcomeNothing:
 		if r, ok := l.requests.Get(localRequest{RequestKey: i.Request}); ok && r.license == 0 { // it may be asked for anew
 			l.requests.Delete(r)
@@ -261,9 +288,11 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 	case i.Kind == IntentReturn && b.Outcome == OutcomeReturned:
 		if was := l.held(i.License, i.Key); was != nil && was.state == heldCancelled {
 			h := was.as(heldForgotten)
+			h.returned = true
 			l.become(was, h)
 			l.remember(i.Request, h, at.Time)
 		}
+	case i.Kind == IntentReturn && b.Outcome == OutcomeHome: // its record stays: only a signature of the key takes that
 	default:
 		return fmt.Errorf("intent %d of kind %d cannot end with outcome %d", i.ID, i.Kind, b.Outcome)
 	}
@@ -349,7 +378,7 @@ func (l *Local) judgeSettled(body []byte) ([][]byte, error) {
 	}
 	i := l.Intent(b.ID)
 	if i == nil || b.Outcome != OutcomeReturned {
-		return l.Settle(b.ID, b.Outcome, nil), nil
+		return l.settle(settled{ID: b.ID, Outcome: b.Outcome, License: b.License}), nil
 	}
 	var proof document.Proof
 	if err := document.Decode("receipt of a return", b.Proof, document.MaxReturn, &proof); err != nil {
@@ -360,7 +389,7 @@ func (l *Local) judgeSettled(body []byte) ([][]byte, error) {
 			return nil, err
 		}
 	}
-	return l.Settle(b.ID, b.Outcome, &proof), nil
+	return l.SettleReturned(b.ID, proof), nil
 }
 
 // intend and drop put an intent among the pending ones and take it away.

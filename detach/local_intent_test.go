@@ -27,7 +27,7 @@ func (w *localWorld) obtain(id uint64, l *document.License, request document.Req
 	if err != nil {
 		return err
 	}
-	return w.fold(append(entries, w.state.Settle(id, OutcomeInstalled, nil)...))
+	return w.fold(append(entries, w.state.SettleInstalled(id, l.Terms.License)...))
 }
 
 func pendingIDs(l *Local) (list []uint64) {
@@ -60,7 +60,7 @@ func TestIntentObtained(t *testing.T) {
 	if in, err := w.state.Obtained(request, w.now); err != nil || in == nil || in.License.Terms.License != l.Terms.License {
 		t.Errorf("asked again: %+v, %v", in, err)
 	}
-	if w.state.Settle(1<<40+5, OutcomeNothing, nil) != nil {
+	if w.state.Settle(1<<40+5, OutcomeNothing) != nil {
 		t.Error("it is settled twice")
 	}
 	if _, err := w.cancel(l.Terms.License, document.RequestKey{}); err != nil {
@@ -76,7 +76,7 @@ func TestIntentOfNothing(t *testing.T) {
 	w := newLocalWorld(t)
 	request := asked(1, 1)
 	w.intend(w.wish(1, 5, request))
-	w.must(w.state.Settle(1<<40+5, OutcomeNothing, nil), nil)
+	w.must(w.state.Settle(1<<40+5, OutcomeNothing), nil)
 	if before, err := w.state.Asked(request, w.now); before || err != nil {
 		t.Errorf("a request that led to nothing is known: %v", err)
 	}
@@ -115,7 +115,7 @@ func TestIntentDeclined(t *testing.T) {
 		t.Errorf("its return cannot be downloaded: %+v", r)
 	}
 	proof := w.receipt(1, back)
-	w.must(w.state.Settle(i.ID, OutcomeReturned, &proof), nil)
+	w.must(w.state.SettleReturned(i.ID, proof), nil)
 	if len(pendingIDs(w.state)) != 0 {
 		t.Error("it is still pending")
 	}
@@ -123,7 +123,7 @@ func TestIntentDeclined(t *testing.T) {
 		t.Error("its record is still there")
 	}
 	wantCode(t, w.install(l), code.InvalidUpdateOrAlreadyInstalled)
-	if license, given, err := w.state.Given(request, w.now); !given || license != l.Terms.License || err != nil {
+	if license, _, given, err := w.state.Given(request, w.now); !given || license != l.Terms.License || err != nil {
 		t.Errorf("given back: %d, %v, %v", license, given, err)
 	}
 }
@@ -198,20 +198,20 @@ func TestIntentToReturn(t *testing.T) {
 		if err := VerifyReturned(wrong, publicOf(originKey(1)), back); err == nil {
 			t.Errorf("%s: the receipt is taken", name)
 		}
-		forged := w.state.Settle(i.ID, OutcomeReturned, &wrong)
+		forged := w.state.SettleReturned(i.ID, wrong)
 		if err := w.state.Judge(w.position(0), forged[0]); err == nil {
 			t.Errorf("%s: the entry is taken", name)
 		}
 	}
-	if err := w.state.Judge(w.position(0), w.state.Settle(i.ID, OutcomeReturned, nil)[0]); err == nil {
+	if err := w.state.Judge(w.position(0), w.state.Settle(i.ID, OutcomeReturned)[0]); err == nil {
 		t.Error("without a receipt the entry is taken")
 	}
 	proof := w.receipt(1, back)
 	if err := VerifyReturned(proof, publicOf(originKey(1)), back); err != nil {
 		t.Error(err)
 	}
-	w.must(w.state.Settle(i.ID, OutcomeReturned, &proof), nil)
-	if license, given, err := w.state.Given(request, w.now); !given || license != l.Terms.License || err != nil {
+	w.must(w.state.SettleReturned(i.ID, proof), nil)
+	if license, _, given, err := w.state.Given(request, w.now); !given || license != l.Terms.License || err != nil {
 		t.Errorf("given back: %d, %v, %v", license, given, err)
 	}
 }

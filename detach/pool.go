@@ -51,6 +51,7 @@ type Pool struct {
 	requests *tree[*Record]     // those made under a request key, by it
 	asked    *tree[poolRequest] // the other request keys
 	lapses   *tree[poolRequest] // the same, by the time they need not be known any longer
+	returns  *tree[homecoming]  // where licenses were given back, by death
 	out      *tree[*Record]     // those that are out, by recipient
 	list     *tree[listed]      // those that are out, by filter and time
 	lengths  *tree[length]      // how many of them each filter chooses
@@ -68,6 +69,7 @@ func NewPool(trust Trust) *Pool {
 		requests: newTree(byRequest),
 		asked:    newTree(byAsked),
 		lapses:   newTree(byLapsing),
+		returns:  newTree(byDeath),
 		out:      newTree(byRecipient),
 		list:     newTree(byTag),
 		lengths:  newTree(byLength),
@@ -90,6 +92,7 @@ func (p *Pool) Clone() *Pool {
 		requests: p.requests.Copy(),
 		asked:    p.asked.Copy(),
 		lapses:   p.lapses.Copy(),
+		returns:  p.returns.Copy(),
 		out:      p.out.Copy(),
 		list:     p.list.Copy(),
 		lengths:  p.lengths.Copy(),

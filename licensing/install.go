@@ -241,9 +241,18 @@ func (m *Manager) enterReturn(ctx context.Context, s *slot, ret *document.Return
 }
 
 // takeBack enters a return and gives the proof that the key has signed for it, the
-// one from before where the same request entered it before.
+// one from before where it was entered before: by the same request, or as a file.
 func (m *Manager) takeBack(ctx context.Context, s *slot, ret *document.Return, request document.RequestKey) (document.Proof, error) {
 	pool, receipt, err := m.enterReturn(ctx, s, ret, request)
+	if errors.Is(err, InvalidUpdateOrAlreadyInstalled) {
+		state, _ := pool.Read()
+		if seq, index, known := state.GivenBack(ret.Terms()); known {
+			proof, unproven := pool.Proof(ctx, seq, index)
+			if unproven == nil && detach.VerifyReturned(proof, s.public, ret) == nil {
+				return proof, nil
+			}
+		}
+	}
 	if err != nil {
 		return document.Proof{}, err
 	}

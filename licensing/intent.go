@@ -250,7 +250,7 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 	body, err := m.originBy(i.Peer, i.PeerKey).ask(ctx, verbDetach, ask, nil)
 	if r, ok := errors.AsType[*peer.Refused](err); ok && neverOut(r.Code) {
 		_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeNothing, nil), nil
+			return s.Settle(i.ID, detach.OutcomeNothing), nil
 		})
 		return err
 	}
@@ -276,6 +276,12 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 		return m.handOver(ctx, now)
 	}
 	return nil
+}
+
+// isHome reports whether an origin that refuses a return for that reason has the
+// seats without it: it came another way too, or the license has died there.
+func isHome(c Code) bool {
+	return c == InvalidUpdateOrAlreadyInstalled || c == DetachedLicenseExpired
 }
 
 // neverOut reports whether a recalled request has no seat out, for good.

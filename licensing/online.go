@@ -145,10 +145,18 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*de
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
 	in, err := m.installObtained(ctx, i, license)
-	if err != nil && !errors.Is(err, ErrUnknown) { // it cannot be used here, so its seats go back at once
+	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
+	} else if err != nil && !errors.Is(err, ErrUnknown) {
+		err = pending(i, codeOfFailure(err), "the license has come, but is not installed yet", err)
 	}
 	return in, err
+}
+
+// codeOfFailure is the code of an error that ended an operation under way.
+func codeOfFailure(err error) Code {
+	e, _ := errors.AsType[*Error](fail("", err))
+	return e.Code
 }
 
 // notBehind refuses a license that would not start here, before it is made.
@@ -174,7 +182,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 	if certain {
 		// Nothing has happened, and nothing will.
 		if _, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeNothing, nil), nil
+			return s.Settle(i.ID, detach.OutcomeNothing), nil
 		}); err != nil {
 			return err
 		}
@@ -236,13 +244,13 @@ func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license
 			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}
 		}
 		if s.Installed(license.Terms.License, license.Terms.Key) != nil { // it came as a file too
-			return s.Settle(i.ID, detach.OutcomeInstalled, nil), nil
+			return s.SettleInstalled(i.ID, license.Terms.License), nil
 		}
 		entries, err := s.Install(license, i.Request, now)
 		if err != nil {
 			return nil, err
 		}
-		return append(entries, s.Settle(i.ID, detach.OutcomeInstalled, nil)...), nil
+		return append(entries, s.SettleInstalled(i.ID, license.Terms.License)...), nil
 	})
 }
 
@@ -294,10 +302,10 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 // cancelOnline gives a license back and hands its return to the origin.
 func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, request document.RequestKey) (*Cancelled, error) {
 	state, now := m.local.Read()
-	if license, given, err := state.Given(request, now.Unix); err != nil {
+	if license, origin, given, err := state.Given(request, now.Unix); err != nil {
 		return nil, fail(op, err)
 	} else if i := state.IntentOf(request); given && i == nil {
-		return &Cancelled{LicenseID: license}, nil
+		return m.given(op, license, origin)
 	} else if i != nil && i.Kind == detach.IntentReturn {
 		return m.giveOnline(ctx, op, i)
 	}
@@ -334,17 +342,29 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 	state, _ = m.local.Read()
 	i := state.ReturnOf(terms.License, terms.Key)
 	if i == nil { // done by somebody else meanwhile
-		return &Cancelled{LicenseID: terms.License}, nil
+		return m.given(op, terms.License, terms.Key)
 	}
 	return m.giveOnline(ctx, op, i)
 }
 
+// given is the answer about a license whose return is no longer pending.
+func (m *Manager) given(op string, license, origin uint64) (*Cancelled, error) {
+	if state, _ := m.local.Read(); state.Abandoned(license, origin) {
+		return nil, refuse(op, DetachedLicenseNotFound, "license %d was given back, and the record of it was deleted before its return was handed over", license)
+	}
+	return &Cancelled{LicenseID: license}, nil
+}
+
 // giveOnline hands a pending return over for somebody who waits for it.
 func (m *Manager) giveOnline(ctx context.Context, op string, i *detach.Intent) (*Cancelled, error) {
-	if err := m.handOver(ctx, i); err != nil {
+	err := m.handOver(ctx, i)
+	if _, told := errors.AsType[*Error](err); err != nil && !told { // the license is given back all the same
+		err = pending(i, codeOfFailure(err), "the return could not be handed over to the end", err)
+	}
+	if err != nil {
 		return nil, fail(op, err)
 	}
-	return &Cancelled{LicenseID: i.License}, nil
+	return m.given(op, i.License, i.Key)
 }
 
 // handOver gives a pending return to its origin and settles the intent when the
@@ -366,7 +386,12 @@ func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
 	}
 	at := m.originBy(i.Peer, i.PeerKey)
 	body, err := at.ask(ctx, verbReturn, returnAsk{Own: i.Own, Return: record.Return.Bytes()}, nil)
-	if r, ok := errors.AsType[*peer.Refused](err); ok && r.Code != GetResponseFailed {
+	if r, ok := errors.AsType[*peer.Refused](err); ok && isHome(r.Code) {
+		_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+			return s.Settle(i.ID, detach.OutcomeHome), nil
+		})
+		return err
+	} else if ok && r.Code != GetResponseFailed {
 		return pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
 	}
 	if err != nil {
@@ -380,7 +405,7 @@ func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
 		return pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
 	_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-		return s.Settle(i.ID, detach.OutcomeReturned, &proof), nil
+		return s.SettleReturned(i.ID, proof), nil
 	})
 	return err
 }

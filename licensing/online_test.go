@@ -20,6 +20,8 @@ type lines struct {
 	mu sync.Mutex
 	// cut says what happens to a message, by its number among those that matter.
 	cut func(from, to *machine, message []byte) fate
+	// then is called when a message was answered, before the answer comes.
+	then func(from, to *machine, message []byte)
 }
 
 // fate is what happens to a message and its answer.
@@ -30,6 +32,7 @@ const (
 	lost          // the message is lost
 	answered      // the answer is lost
 	torn          // the answer comes cut short
+	doubled       // the message arrives twice, and the second answer comes
 )
 
 var errLine = errors.New("the line is dead")
@@ -65,7 +68,7 @@ func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([
 		}
 		to := n.w.machines[at]
 		n.mu.Lock()
-		cut := n.cut
+		cut, then := n.cut, n.then
 		n.mu.Unlock()
 		fate := arrives
 		if cut != nil {
@@ -76,6 +79,12 @@ func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([
 			return nil, errLine
 		}
 		answer, err := manager.AnswerPeer(ctx, message)
+		if fate == doubled {
+			answer, err = manager.AnswerPeer(ctx, message)
+		}
+		if then != nil {
+			then(from, to, message)
+		}
 		switch {
 		case fate == answered:
 			return nil, errLine
@@ -187,6 +196,33 @@ func TestOnline(t *testing.T) {
 	})
 }
 
+// A pending return that is carried as a file is over when the office answers again:
+// its key has signed for it.
+func TestOnlineReturnCarried(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		n.set(func(_, _ *machine, _ []byte) fate { return lost })
+		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+		w.refused(err, licensing.ServerNotFound)
+		back, err := laptop.DownloadCancelled(w.ctx, d.LicenseID)
+		w.ok(err)
+		w.ok(office.Install(w.ctx, back, nil))
+		if office.free(1) != 3 || len(laptop.intents()) != 1 {
+			t.Errorf("carried: %d free, %d intents", office.free(1), len(laptop.intents()))
+		}
+		office.reopen() // it knows from its ledger
+		n.set(nil)
+		w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+		if got := laptop.look().Cancelled; len(got) != 0 {
+			t.Errorf("the return is there, and still listed: %v", got)
+		}
+		w.refused(office.Install(w.ctx, back, nil), licensing.InvalidUpdateOrAlreadyInstalled)
+		w.checkPromises()
+	})
+}
+
 // step is a place on the way of an online operation where the line can fail: the
 // number of the message after the operation began, and what happens to it.
 type step struct {
@@ -199,7 +235,7 @@ type step struct {
 // office, or installed on the laptop, and what was answered is true.
 func TestOnlineFaults(t *testing.T) {
 	for number := range 4 { // greeting, request; and what may follow
-		for _, fate := range []fate{lost, answered, torn} {
+		for _, fate := range []fate{lost, answered, torn, doubled} {
 			for _, victim := range []string{"", "OFFICE", "LAPTOP"} {
 				for _, key := range []string{"", "again"} {
 					t.Run(fmt.Sprintf("detach/%d-%d-%s-%s", number, fate, victim, key), func(t *testing.T) {

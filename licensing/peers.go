@@ -45,7 +45,7 @@ const (
 	askAgain  = time.Second      // after a failure, doubled with each one more
 	askAtMost = 8 * time.Second  // and at most, plus up to askJitter
 	askWithin = 2 * time.Second  // an exchange while polling is given up
-	actWithin = 30 * time.Second // an exchange that moves a seat is given up
+	actWithin = 20 * time.Second // an exchange that moves a seat is given up, before those give up who wait for it
 
 	listWithin = time.Second // a list waits for others no longer
 	listFresh  = time.Second // and not at all for what is younger

@@ -38,17 +38,17 @@ func recipients(t *testing.T, n int) (all []computer) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, computer{fmt.Sprint(env.LMSID), name, env.Fingerprint.String()})
+		all = append(all, computer{LMSID: fmt.Sprint(env.LMSID), HostName: name, Fingerprint: env.Fingerprint.String()})
 	}
 	return all
 }
 
-// wide writes a description of the seed's key with many features.
-func wide(t *testing.T, features int) (file string) {
+// wide writes a description of the seed's key with many features of so many seats.
+func wide(t *testing.T, features, seats int) (file string) {
 	t.Helper()
 	var list []string
 	for i := range features {
-		list = append(list, fmt.Sprintf(`{"featureNumber": %d, "name": "f%[1]d", "maxConcurrentResource": 100, "flags": {"isDetachable": true}}`, i+1))
+		list = append(list, fmt.Sprintf(`{"featureNumber": %d, "name": "f%[1]d", "maxConcurrentResource": %d, "flags": {"isDetachable": true}}`, i+1, seats))
 	}
 	file = filepath.Join(t.TempDir(), "wide.json")
 	text := fmt.Sprintf(`[{"dongleId": %d, "vendor": {"publicCode": %d}, "products": [{"productNumber": %d, "name": "wide", "features": [%s]}]}]`,
@@ -130,7 +130,7 @@ func (p *process) away(t *testing.T) map[out]bool {
 func interrupt(t *testing.T, end func(*process)) (l *load, there map[out]bool) {
 	t.Helper()
 	l = &load{features: 100, laptops: recipients(t, 8), asked: make(map[out]bool), acknowledged: make(map[out]bool)}
-	args := []string{"-data", t.TempDir(), "-simulate", wide(t, int(l.features))}
+	args := []string{"-data", t.TempDir(), "-simulate", wide(t, int(l.features), 100)}
 	office := launch(t, args...)
 	for _, laptop := range l.laptops {
 		office.do(t, "POST", "/fingerprints", object{"fingerprint": laptop.Fingerprint})

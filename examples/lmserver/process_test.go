@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,17 +56,25 @@ type process struct {
 // launch starts lmserver on a free port and gives it when it is ready.
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{
-		cmd: exec.Command(program, append([]string{"-listen", "127.0.0.1:0"}, args...)...),
-		log: newLogbook(), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}, stdout: make(chan string, 1),
-	}
-	p.cmd.Stderr = p.log
-	out, err := p.cmd.StdoutPipe()
+	cmd := exec.Command(program, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
+	p, err := start(t, cmd, &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// start runs a command that is an lmserver and gives it when it is ready. The
+// client reaches it. It ends with the test at the latest.
+func start(t *testing.T, cmd *exec.Cmd, client *http.Client) (*process, error) {
+	p := &process{cmd: cmd, log: newLogbook(), client: client, stdout: make(chan string, 1)}
+	p.cmd.Stderr = p.log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
@@ -80,14 +89,14 @@ func launch(t *testing.T, args ...string) *process {
 	match := regexp.MustCompile(`^listening on (https?://\S+:\d+)\n$`).FindStringSubmatch(first)
 	if match == nil {
 		p.kill()
-		t.Fatalf("%v: the first line is %q\n%s", args, first, p.log)
+		return nil, fmt.Errorf("%v: the first line is %q\n%s", cmd.Args[1:], first, p.log)
 	}
 	p.url = match[1]
 	go func() {
 		rest, _ := io.ReadAll(lines)
 		p.stdout <- string(rest)
 	}()
-	return p
+	return p, nil
 }
 
 // kill ends the process as a crash does.
@@ -141,22 +150,38 @@ func refused(t *testing.T, args ...string) string {
 
 // call asks the API and gives the status and the answer's body.
 func (p *process) call(method, path string, body any) (int, []byte, error) {
+	resp, answer, err := p.ask(context.Background(), method, path, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return resp.StatusCode, answer, nil
+}
+
+// ask is call until ctx ends, with headers: name, value, name and so on. It gives
+// the whole answer, its body read.
+func (p *process) ask(ctx context.Context, method, path string, body any, header ...string) (*http.Response, []byte, error) {
 	content, err := json.Marshal(body)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
-	req, err := http.NewRequest(method, p.url+path, bytes.NewReader(content))
+	req, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(content))
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := p.client.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, answer, nil
 }
 
 // api is where the API lies.
@@ -170,8 +195,17 @@ type answer struct {
 		DongleID                                                  uint64
 		ProductNumber, FeatureNumber                              uint32
 		DetachedResource, FloatingResource, MaxConcurrentResource int
+		Flags                                                     struct{ Remote bool }
 	}
-	DetachedLicenses []struct {
+	Dongles []struct {
+		DongleID uint64
+		LMSID    string
+		Flags    struct{ Remote, Inaccessible bool }
+	}
+	Fingerprints      []computer
+	CancelledLicenses []struct{ LicenseID string }
+	Intents           []struct{ IntentID, LicenseID, Operation, Problem string }
+	DetachedLicenses  []struct {
 		LicenseID uint64
 		HostName  string
 		Products  []struct {
@@ -179,13 +213,16 @@ type answer struct {
 		}
 	}
 	Error struct {
-		Code            int
-		Message, Advice string
+		Code                      int
+		IntentID, Message, Advice string
 	}
 }
 
 type computer struct {
 	LMSID, HostName, Fingerprint string
+
+	Auto, Remote bool
+	SilentSince  int64
 }
 
 // do asks the API for something that must succeed.

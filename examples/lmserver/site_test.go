@@ -21,7 +21,7 @@ import (
 func TestExposure(t *testing.T) {
 	t.Parallel()
 	token := file(t, []byte("0123456789abcdef"))
-	cert, key, _ := certificate(t)
+	cert, key, _ := certificate(t, net.IPv4(127, 0, 0, 1))
 	for _, c := range []struct {
 		args []string
 		want string
@@ -39,15 +39,15 @@ func TestExposure(t *testing.T) {
 	launch(t, "-listen", "0.0.0.0:0", "-insecure")
 }
 
-// certificate makes a certificate for 127.0.0.1.
-func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
+// certificate makes a certificate for an address.
+func certificate(t *testing.T, address net.IP) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{address},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -67,17 +67,20 @@ func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 		file(t, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), pool
 }
 
+// trusting is how a client trusts the certificates of a pool alone.
+func trusting(pool *x509.CertPool) *tls.Config { return &tls.Config{RootCAs: pool} }
+
 // TestTokenAndTLS: with both, one serves anybody who has the token. Probes of
 // the health need none.
 func TestTokenAndTLS(t *testing.T) {
 	t.Parallel()
-	cert, key, pool := certificate(t)
+	cert, key, pool := certificate(t, net.IPv4(127, 0, 0, 1))
 	server := launch(t, "-listen", "0.0.0.0:0", "-tls-cert", cert, "-tls-key", key, "-token-file", file(t, []byte("0123456789abcdef\n")))
 	if !strings.HasPrefix(server.url, "https://") {
 		t.Fatalf("it listens on %s", server.url)
 	}
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(server.url, "https://"))
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(pool), ForceAttemptHTTP2: true}}
 	for _, c := range []struct {
 		path, token string
 		status      int

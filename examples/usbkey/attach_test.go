@@ -79,6 +79,27 @@ func TestYourOwnKey(t *testing.T) {
 	command(t, "usbip", "detach", "-p", "00")
 }
 
+// A board with a device port is the key, for as long as the program runs.
+func TestBoard(t *testing.T) {
+	if ports, _ := filepath.Glob("/sys/class/udc/*"); *programs == "" || len(ports) == 0 {
+		t.Skip("needs -programs=DIR and a USB device port, as under vmrun -gadget")
+	}
+	cmd, _ := start(t, "usbkey", "-file", filepath.Join(t.TempDir(), "board.key"), "-id", "77", "-functionfs")
+	eventually(t, func() error {
+		out, err := exec.Command(filepath.Join(*programs, "keyinfo"), "-json").Output()
+		if err != nil || !bytes.Contains(out, []byte(`"dongleId": 77`)) {
+			return fmt.Errorf("%v\n%s", err, out)
+		}
+		return nil
+	})
+	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
+		t.Errorf("ended: %v", err)
+	}
+	if out, err := exec.Command(filepath.Join(*programs, "keyinfo"), "-json").Output(); err != nil || string(out) != "[]\n" {
+		t.Errorf("the board is no key any more: %v\n%s", err, out)
+	}
+}
+
 // start starts one of the programs and gives the first line that it prints.
 func start(t *testing.T, name string, args ...string) (*exec.Cmd, string) {
 	t.Helper()

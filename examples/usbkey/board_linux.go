@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"fmt"
 
 	"github.com/sojournlm/sojourn/internal/functionfs"
 )
 
 // serveBoard makes this board the key.
-func serveBoard(ctx context.Context, s *stick, log *slog.Logger) error {
+func serveBoard(ctx context.Context, s *stick) error {
 	port, err := functionfs.Port()
 	if err != nil {
 		return err
@@ -22,6 +23,8 @@ func serveBoard(ctx context.Context, s *stick, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	log.Info("this board is the key now", "port", port)
+	if _, err := fmt.Println("this board is the key at", port); err != nil {
+		return errors.Join(err, g.Close())
+	}
 	return g.Serve(ctx, conn)
 }

@@ -5,9 +5,8 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 )
 
-func serveBoard(context.Context, *stick, *slog.Logger) error {
+func serveBoard(context.Context, *stick) error {
 	return errors.New("-functionfs: only Linux can be a USB device")
 }

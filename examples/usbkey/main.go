@@ -65,7 +65,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	log.Info("the key is ready", "id", s.ID(), "serial", s.usb.Serial, "file", c.file)
 	if c.functionFS {
-		return serveBoard(ctx, s, log)
+		return serveBoard(ctx, s)
 	}
 	return serveNetwork(ctx, c.listen, s, log)
 }

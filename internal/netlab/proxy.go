@@ -42,10 +42,18 @@ type Fault struct {
 	// Delay passes first. The request arrives late even if the asker has given
 	// up by then, as a packet under way would.
 	Delay time.Duration
+	// Copy, if not zero, passes before the request reaches the server once more,
+	// whatever became of the first. Nobody hears that answer.
+	Copy time.Duration
+	// Served is called when the server has answered, before the asker hears of it.
+	Served func()
 }
 
+// is reports whether the fault is one.
+func (f Fault) is() bool { return f.Phase != Pass || f.Delay > 0 || f.Copy > 0 || f.Served != nil }
+
 // Judge chooses the fault for the nth request, counted from 1. It is called for
-// one request at a time; the request's body is not its to read.
+// one request at a time and may read its body.
 type Judge func(n int, r *http.Request) Fault
 
 // Proxy forwards plain HTTP requests to one server, each whole and over a
@@ -56,6 +64,7 @@ type Proxy struct {
 	dial     func(context.Context) (net.Conn, error)
 	server   *http.Server
 	closing  context.Context
+	copies   sync.WaitGroup
 
 	mu       sync.Mutex
 	judge    Judge
@@ -85,6 +94,7 @@ func NewProxy(t testing.TB, listener net.Listener, dial func(context.Context) (n
 		}
 		serving.Wait()
 		asking.Wait() // for those who took their connection with them
+		p.copies.Wait()
 	})
 	return p
 }
@@ -126,7 +136,7 @@ func (p *Proxy) choose(r *http.Request) Fault {
 		return Fault{}
 	}
 	f := p.judge(p.requests, r)
-	if f != (Fault{}) {
+	if f.is() {
 		p.fired++
 	}
 	return f
@@ -138,22 +148,28 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 		cut(w, nil)
 		return
 	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	f := p.choose(r)
-	if f.Delay > 0 {
-		timer := time.NewTimer(f.Delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-p.closing.Done():
-			cut(w, nil)
-			return
-		}
+	if f.Copy > 0 {
+		again := r.Clone(p.closing)
+		p.copies.Go(func() {
+			if p.pass(f.Copy) {
+				p.ask(again, body)
+			}
+		})
+	}
+	if !p.pass(f.Delay) {
+		cut(w, nil)
+		return
 	}
 	if f.Phase == CutBefore {
 		cut(w, nil)
 		return
 	}
 	answer, err := p.ask(r, body)
+	if f.Served != nil && err == nil {
+		f.Served()
+	}
 	switch {
 	case err != nil, f.Phase == CutAfter:
 		cut(w, nil)
@@ -171,6 +187,21 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(answer.StatusCode)
 		io.Copy(w, answer.Body)
+	}
+}
+
+// pass lets time pass, unless the test ends before.
+func (p *Proxy) pass(d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-p.closing.Done():
+		return false
 	}
 }
 

@@ -146,6 +146,52 @@ func TestProxyDelay(t *testing.T) {
 	}
 }
 
+// TestProxyCopy: the server gets a request once more, whatever became of the first.
+func TestProxyCopy(t *testing.T) {
+	for phase, want := range map[Phase]int64{Pass: 2, CutBefore: 1, CutAfter: 2, CutHalfway: 2} {
+		proxy, acted, client := stand(t)
+		proxy.FailNth(1, Fault{Phase: phase, Copy: 100 * time.Millisecond})
+		_, body, err := post(client, proxy.URL()+"/a%20b?c=d", "body")
+		if phase == Pass && (err != nil || body != whole) {
+			t.Errorf("%v: %q, %v", phase, body, err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); acted.Load() != want; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%v: the server acted %d times, want %d", phase, acted.Load(), want)
+			}
+		}
+		if _, fired := proxy.Counts(); fired != 1 {
+			t.Errorf("%v: %d faults, want 1", phase, fired)
+		}
+	}
+}
+
+// TestProxyMoments: the judge sees the request before the server does, and Served is
+// called before the asker hears of the answer.
+func TestProxyMoments(t *testing.T) {
+	proxy, acted, client := stand(t)
+	var heard atomic.Bool
+	proxy.Judge(func(_ int, r *http.Request) Fault {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || string(body) != "body" || acted.Load() != 0 {
+			t.Errorf("the judge reads %q, %v, when the server has acted %d times", body, err, acted.Load())
+		}
+		return Fault{Served: func() {
+			if acted.Load() != 1 || heard.Load() {
+				t.Errorf("served when the server has acted %d times, heard %v", acted.Load(), heard.Load())
+			}
+		}}
+	})
+	_, body, err := post(client, proxy.URL()+"/a%20b?c=d", "body")
+	heard.Store(true)
+	if err != nil || body != whole {
+		t.Errorf("%q, %v", body, err)
+	}
+	if requests, fired := proxy.Counts(); requests != 1 || fired != 1 {
+		t.Errorf("%d requests, %d faults", requests, fired)
+	}
+}
+
 func TestProxyJudgesManyAtOnce(t *testing.T) {
 	proxy, acted, client := stand(t)
 	proxy.Judge(func(n int, r *http.Request) Fault {

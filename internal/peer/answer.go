@@ -77,10 +77,11 @@ func (d *Door) request(ctx context.Context, r *document.PeerRequest) ([]byte, er
 	if own := d.self.Sign.Public().(ed25519.PublicKey); !bytes.Equal(r.Target, own) {
 		return nil, &Refused{Code: code.AccessDenied, Message: "the request is meant for another manager"}
 	}
-	if err := d.admit(r.From()); err != nil {
+	// Used up first: a refusal is certain only when no copy can be admitted later.
+	if err := d.spend(r.Nonce); err != nil {
 		return nil, err
 	}
-	if err := d.spend(r.Nonce); err != nil {
+	if err := d.admit(r.From()); err != nil {
 		return nil, err
 	}
 	return d.serve(ctx, r.From(), r.Verb, r.Body)
@@ -108,9 +109,10 @@ func (d *Door) authentication(n []byte) []byte {
 	return mac.Sum(nil)[:16]
 }
 
-// spend uses a nonce up.
+// spend uses a nonce up. Where that fails nothing is certain: on the way somebody
+// may have copied the request, and another copy may be answered.
 func (d *Door) spend(nonce []byte) error {
-	stale := &Refused{Code: code.AccessDenied, Message: "the request does not belong to a greeting of a moment ago; greet again"}
+	stale := &Refused{Code: code.GetResponseFailed, Message: "the request does not belong to a greeting of a moment ago; greet again"}
 	if len(nonce) != nonceSize || !hmac.Equal(nonce[24:], d.authentication(nonce[:24])) {
 		return stale
 	}
@@ -133,7 +135,7 @@ func (d *Door) spend(nonce []byte) error {
 		return stale
 	}
 	if len(d.spent) >= maxSpent {
-		return &Refused{Code: code.NoService, Message: "too many requests at once; ask again in a moment"}
+		return &Refused{Code: code.GetResponseFailed, Message: "too many requests at once; ask again in a moment"}
 	}
 	d.spent[key] = until
 	return nil

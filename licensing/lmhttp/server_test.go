@@ -179,3 +179,26 @@ func (s *sipper) Read(b []byte) (int, error) {
 	s.read += n
 	return n, err
 }
+
+// TestSlowAnswer: an answer that takes long to find is still told.
+func TestSlowAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := Server("", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(2 * writeTimeout) // on the test's clock
+			(&answer{ResponseWriter: w}).write(http.StatusServiceUnavailable, nothing{})
+		}))
+		l := &wire{make(chan net.Conn), make(chan struct{})}
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(l) }()
+		c := l.dial()
+		go io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%v, %v", res, err)
+		}
+		c.Close()
+		server.Close()
+		<-ended
+		time.Sleep(time.Second) // on the test's clock: a connection that was cut lingers
+	})
+}

@@ -31,6 +31,7 @@ type look struct {
 	address int
 	key     *plugged // nil: no key
 	hazard  bool
+	settled bool // false while the kernel is still taking it in
 }
 
 func (s *sysfs) close() error { return nil }
@@ -60,9 +61,9 @@ func (s *sysfs) list() ([]plugged, error) {
 			continue // a root hub or an interface
 		}
 		address := s.number(place, "devnum", 10)
-		l, known := s.seen[place]
-		if !known || l.address != address || l.key == nil { // or it was not ready yet
-			l = look{address, s.key(place, address), hazardous(s.bytes(place, "descriptors"))}
+		l := s.seen[place]
+		if l.address != address || !l.settled {
+			l = s.look(place, address)
 		}
 		now[place] = l
 		if l.key != nil {
@@ -73,27 +74,24 @@ func (s *sysfs) list() ([]plugged, error) {
 	return keys, nil
 }
 
-// key looks at what is plugged in at a place. It gives nil where that is no key, or
-// is gone again, or not ready yet.
-func (s *sysfs) key(place string, address int) *plugged {
-	p := plugged{place: place, bus: s.number(place, "busnum", 10), address: address, serial: printable(s.text(place, "serial"))}
-	if p.bus <= 0 || p.address <= 0 ||
-		s.number(place, "idVendor", 16) != int(s.opts.Vendor) || s.number(place, "idProduct", 16) != int(s.opts.Product) {
-		return nil
+// look looks at what is plugged in at a place. It may be gone again by now.
+func (s *sysfs) look(place string, address int) look {
+	l := look{address: address, hazard: hazardous(s.bytes(place, "descriptors")), settled: true}
+	if s.number(place, "idVendor", 16) != int(s.opts.Vendor) || s.number(place, "idProduct", 16) != int(s.opts.Product) {
+		return l
 	}
 	interfaces, err := filepath.Glob(filepath.Join(s.root, place, place+":*"))
-	if err != nil {
-		return nil
-	}
+	l.settled = err == nil && len(interfaces) > 0
+	p := plugged{place: place, bus: s.number(place, "busnum", 10), address: address, serial: printable(s.text(place, "serial"))}
 	for _, at := range interfaces {
 		name := filepath.Join(place, filepath.Base(at))
 		if s.number(name, "bInterfaceClass", 16) == class &&
 			s.number(name, "bInterfaceSubClass", 16) == subClass &&
-			s.number(name, "bInterfaceProtocol", 16) == protocol {
-			return &p
+			s.number(name, "bInterfaceProtocol", 16) == protocol && p.bus > 0 && address > 0 {
+			l.key = &p
 		}
 	}
-	return nil
+	return l
 }
 
 // hazardous tells descriptors in which an interface comes back after another one.

@@ -1,0 +1,133 @@
+//go:build cgo && gousb && linux
+
+package usb
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// plug shows a device as the kernel does.
+func plug(t *testing.T, root, place string, attributes map[string]string) {
+	t.Helper()
+	for name, text := range map[string]string{
+		"busnum": "1", "devnum": "2", "idVendor": "1209", "idProduct": "0001", "serial": "A1",
+		place + ":1.0/bInterfaceClass": "ff", place + ":1.0/bInterfaceSubClass": "53", place + ":1.0/bInterfaceProtocol": "01",
+	} {
+		if other, ok := attributes[name]; ok {
+			text = other
+		}
+		file := filepath.Join(root, place, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSysfs(t *testing.T) {
+	root := t.TempDir()
+	s := &sysfs{root: root, opts: (*Options)(nil).withDefaults()}
+	list := func() (places []string) {
+		t.Helper()
+		found, err := s.list()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range found {
+			places = append(places, p.place+" "+p.serial)
+		}
+		return places
+	}
+	want := func(what string, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, list()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	want("nothing")
+	plug(t, root, "usb1", nil)
+	plug(t, root, "1-1", map[string]string{"idVendor": "046d"})
+	plug(t, root, "1-2", map[string]string{"1-2:1.0/bInterfaceProtocol": "02"})
+	plug(t, root, "1-3", map[string]string{"devnum": "-5"})
+	plug(t, root, "1-4", map[string]string{"busnum": "99999999999999999999"})
+	want("devices that are no keys")
+	plug(t, root, "1-5.2", map[string]string{"serial": "a key\x1b[2J\u202eof \xff evil-1" + strings.Repeat("x", 100)})
+	want("a key with an evil serial number", "1-5.2 akey2Jofevil-1"+strings.Repeat("x", 50))
+	plug(t, root, "1-5.2", map[string]string{"serial": "B2", "devnum": "3"})
+	want("another one in its place", "1-5.2 B2")
+	if err := os.RemoveAll(filepath.Join(root, "1-5.2")); err != nil {
+		t.Fatal(err)
+	}
+	want("pulled out")
+	if err := os.MkdirAll(filepath.Join(root, "1-6"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want("not ready yet")
+	plug(t, root, "1-6", nil)
+	want("ready", "1-6 A1")
+	none := &sysfs{root: filepath.Join(root, "no such directory")}
+	if found, err := none.list(); err != nil || len(found) != 0 {
+		t.Errorf("a computer without USB: %v, %v", found, err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	at := func(place, serial string) plugged { return plugged{place: place, serial: serial} }
+	var before []named
+	for _, step := range []struct {
+		what  string
+		found []plugged
+		want  string
+	}{
+		{"by serial number", []plugged{at("1-2", "B"), at("1-1", "A")}, "usb:A=1-1 usb:B=1-2"},
+		{"moved to another port", []plugged{at("1-1", "A"), at("3-1", "B")}, "usb:A=1-1 usb:B=3-1"},
+		{"a second one in front keeps behind", []plugged{at("1-0", "A"), at("1-1", "A")}, "usb:A=1-1 usb:A@1-0=1-0"},
+		{"the first is gone, the second keeps its name", []plugged{at("1-0", "A")}, "usb:A@1-0=1-0"},
+		{"without a serial number", []plugged{at("1-3", "")}, "usb:@1-3=1-3"},
+	} {
+		before = name(step.found, before)
+		var got []string
+		for _, n := range before {
+			got = append(got, string(n.id)+"="+n.place)
+		}
+		if s := strings.Join(got, " "); s != step.want {
+			t.Errorf("%s: %s, want %s", step.what, s, step.want)
+		}
+	}
+}
+
+// Descriptors are whatever a device likes them to be.
+func TestHazardous(t *testing.T) {
+	intf := func(number byte) []byte { return []byte{9, 4, number, 0, 0, 0xFF, 0, 0, 0} }
+	device, configuration := append([]byte{18, 1}, make([]byte, 16)...), []byte{9, 2, 0, 0, 2, 1, 0, 0, 0}
+	join := func(parts ...[]byte) (b []byte) {
+		for _, p := range parts {
+			b = append(b, p...)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name string
+		b    []byte
+		want bool
+	}{
+		{"none", nil, false},
+		{"two interfaces", join(device, configuration, intf(0), intf(1)), false},
+		{"two settings", join(device, configuration, intf(0), intf(0), intf(1)), false},
+		{"two configurations", join(device, configuration, intf(0), intf(1), configuration, intf(0), intf(1)), false},
+		{"one comes back", join(device, configuration, intf(0), intf(1), intf(0)), true},
+	} {
+		if got := hazardous(c.b); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) { hazardous(rapid.SliceOf(rapid.Byte()).Draw(t, "descriptors")) }) // ends
+}
