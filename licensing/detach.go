@@ -130,6 +130,9 @@ func (m *Manager) again(ctx context.Context, key uint64, request document.Reques
 	}
 	state, now := pool.Read()
 	record, err := state.Recall(request, now.Unix)
+	if errors.Is(err, DetachedLicenseNotFound) {
+		return nil, nil // forgotten this moment: it has died
+	}
 	if err != nil {
 		return nil, err
 	}
