@@ -31,6 +31,9 @@ func (p *Pool) Apply(at ledger.Position, entry []byte) error {
 		return p.applyExpired(at, body)
 	case entryUpdated:
 		return p.applyUpdated(at, body)
+	case entryTimed:
+		_, err := parseBody[timed]("time entry", body)
+		return err
 	}
 	return fmt.Errorf("a pool's ledger has no entries of kind %d", kind)
 }
@@ -155,6 +158,7 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 	if err != nil {
 		return err
 	}
+	p.ended = max(p.ended, b.Time)
 	p.forgetAsked(b.Time)
 	p.forgetReturns(b.Time)
 	for r, ok := p.deaths.Min(); ok && r.due <= b.Time; r, ok = p.deaths.Min() {
@@ -300,6 +304,20 @@ func (p *Pool) give(r *Record) {
 			p.taken.Set(t)
 		}
 	}
+}
+
+// Timed gives the entry that records the time where something has ended since the
+// time of an earlier entry: licenses, or the validity of features. It is nil where
+// nothing has. What was seen to have ended does not come back with the wall clock.
+func (p *Pool) Timed(since, now int64) [][]byte {
+	ended := p.ended > since
+	for f := range p.EachFeature() {
+		ended = ended || f.ValidUpTo > since && f.ValidUpTo <= now
+	}
+	if !ended {
+		return nil
+	}
+	return [][]byte{document.EncodeEntry(entryTimed, timed{})}
 }
 
 // Due gives the one entry for everything that time has made due by now:

@@ -31,6 +31,7 @@ func TestApplyThatFailsChangesNothing(t *testing.T) {
 		document.EncodeEntry(entryExpired, returned{}),
 		document.EncodeEntry(entryUpdated, updated{}),
 		document.EncodeEntry(entryUpdated, updated{Pool: w.license(1, feature(1, 1)).Bytes()}),
+		document.EncodeEntry(entryTimed, expired{}),
 		document.EncodeEntry(99, expired{}),
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {

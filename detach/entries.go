@@ -9,8 +9,9 @@ const (
 	entryReturned = uint32(2)              // a license was given back
 	entryExpired  = uint32(3)              // time ended licenses and freed seats
 	entryUpdated  = uint32(4)              // the vendor's pool license, first or newer
+	entryTimed    = uint32(5)              // the time, for what it has ended
 
-	// Kept free: 5 Marked, 6 LossAccepted, 7 Snapshotted, 8 Extended,
+	// Kept free: 6 LossAccepted, 7 Snapshotted, 8 Extended,
 	// 9 Revoked, 10 Adopted, 11 Succeeded, 12 SessionsTaken, 13 SessionsGiven,
 	// 14 Reserved, 15 Unreserved, 16 TimeCorrected. 17 to 63 are free; 64 and
 	// above belong to other ledgers.
@@ -38,6 +39,9 @@ type updated struct {
 	Pool    []byte              `cbor:"1,keyasint"` // document.Pool: the entry's own proof
 	Request document.RequestKey `cbor:"2,keyasint"`
 }
+
+// timed is the body of an [entryTimed]. The time is the batch's.
+type timed struct{}
 
 // parseBody reads the body of an entry strictly.
 func parseBody[T any](name string, body []byte) (T, error) {

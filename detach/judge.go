@@ -25,6 +25,9 @@ func (p *Pool) Judge(at ledger.Position, entry []byte) error {
 	case entryExpired:
 		_, err := parseExpired(at, body)
 		return err
+	case entryTimed:
+		_, err := parseBody[timed]("time entry", body)
+		return err
 	case entryUpdated:
 		license, request, err := parseUpdated(body)
 		if err != nil {

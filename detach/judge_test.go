@@ -109,7 +109,7 @@ func TestJudgeTakesOnlyWhatProvesItself(t *testing.T) {
 		{"expiry that frees nothing yet", document.EncodeEntry(entryExpired, expired{Time: w.now}), ""},
 		{"expiry that frees what lives", document.EncodeEntry(entryExpired, expired{Time: w.now - 1, Freed: w.now}), "frees what"},
 		{"expiry ahead of its time", document.EncodeEntry(entryExpired, expired{Time: w.now + 1}), "entered at"},
-		{"reserved kind", document.EncodeEntry(5, struct{}{}), "kind 5"},
+		{"reserved kind", document.EncodeEntry(6, struct{}{}), "kind 6"},
 		{"unknown kind", document.EncodeEntry(1<<31, struct{}{}), "kind"},
 		{"no entry", []byte{0xff}, "entry"},
 		{"nothing", nil, "entry"},

@@ -32,6 +32,7 @@ type Local struct {
 	mark        int64 // time of the last entry that is not an expiry
 	isClosed    bool  // the manager ended, and has done nothing since that a grant could follow
 	grantLength int64 // by the latest mark, seconds; 0 after a close
+	markWithin  int64 // by the latest mark, seconds
 	grantsUntil int64 // no grant from before the latest mark or close outlives it, Unix seconds
 
 	// cloning guards Clone, which marks the trees it copies from as shared.
@@ -73,7 +74,8 @@ func (l *Local) Clone() *Local {
 	defer l.cloning.Unlock()
 	return &Local{
 		vendor: l.vendor, identity: l.identity, book: l.book.Clone(),
-		mark: l.mark, isClosed: l.isClosed, grantLength: l.grantLength, grantsUntil: l.grantsUntil,
+		mark: l.mark, isClosed: l.isClosed, grantLength: l.grantLength,
+		markWithin: l.markWithin, grantsUntil: l.grantsUntil,
 		byID:     l.byID.Copy(),
 		byOrigin: l.byOrigin.Copy(),
 		deaths:   l.deaths.Copy(),
@@ -98,6 +100,10 @@ func (l *Local) Horizon() int64 { return 0 }
 // LastMark is the time of the last entry, Unix seconds, 0 before the first. That
 // something expired is no mark: it shows in what is read before it is entered.
 func (l *Local) LastMark() int64 { return l.mark }
+
+// MarkWithin is how many seconds after LastMark the manager gave no grant without
+// another entry, by the latest mark.
+func (l *Local) MarkWithin() int64 { return l.markWithin }
 
 // ClosedGrants gives the end of the last grant as the last run of the manager
 // recorded it when it ended, 0 for none. It is known only while nothing was

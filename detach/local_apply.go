@@ -18,10 +18,14 @@ func (l *Local) Start(id *Identity) ([][]byte, error) {
 	return [][]byte{id.entry()}, nil
 }
 
-// Mark is the entry that records the time, and how long, in seconds, each grant
-// is that follows. A manager enters it before the first grant of that length.
-func (l *Local) Mark(length int64) [][]byte {
-	return [][]byte{document.EncodeEntry(entryMarked, marked{min(max(0, length), document.MaxTime)})}
+// Mark is the entry that records the time, how long, in seconds, each grant
+// is that follows, and within how many seconds of this or a later entry the manager
+// enters something again before it grants. A manager enters it before the first grant
+// of that length.
+func (l *Local) Mark(length, within int64) [][]byte {
+	return [][]byte{document.EncodeEntry(entryMarked, marked{
+		Length: min(max(0, length), document.MaxTime), Within: min(max(0, within), document.MaxTime),
+	})}
 }
 
 // Close is the last entry of a run that ends in good order: until is the end of
@@ -227,8 +231,11 @@ func (l *Local) applyMarked(at ledger.Position, body []byte) error {
 	if b.Length < 0 || b.Length > document.MaxTime {
 		return fmt.Errorf("marked with grants of %d seconds", b.Length)
 	}
+	if b.Within < 0 || b.Within > document.MaxTime {
+		return fmt.Errorf("marked for %d seconds", b.Within)
+	}
 	l.grantsUntil = max(l.grantsUntil, at.Time+l.grantLength)
-	l.grantLength = b.Length
+	l.grantLength, l.markWithin = b.Length, b.Within
 	return nil
 }
 

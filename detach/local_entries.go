@@ -73,6 +73,7 @@ type ended struct {
 // marked is the body of an [entryMarked]. The time is the batch's.
 type marked struct {
 	Length int64 `cbor:"1,keyasint"` // of the grants that follow, in seconds
+	Within int64 `cbor:"2,keyasint"` // seconds after which there is no grant without another entry
 }
 
 // closed is the body of an [entryClosed].

@@ -69,13 +69,13 @@ func TestWhyNot(t *testing.T) {
 	}
 	why(code.FeatureNotFound)
 	w.now += 60
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	why(code.DetachedLicenseExpired) // the short one has, and that is all there is of the past
 	if _, err := w.cancel(2, document.RequestKey{}); err != nil {
 		t.Fatal(err)
 	}
 	w.now += 60
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	why(code.DetachedLicenseNotFound) // the longest was given back
 	w.must(w.state.Forget(1<<40+2, document.RequestKey{}, w.now))
 	why(code.DetachedLicenseNotFound)
@@ -83,7 +83,7 @@ func TestWhyNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.now += 3600
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	why(code.DetachedLicenseExpired)
 }
 
@@ -112,7 +112,7 @@ func TestMarksTellAGoodEnd(t *testing.T) {
 	if until, known := w.state.ClosedGrants(); !known || until != closedAt+30 || w.state.LastMark() != w.now {
 		t.Error("a new name undoes the good end, or is no mark")
 	}
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if _, known := w.state.ClosedGrants(); known || w.state.LastMark() != w.now {
 		t.Error("it still counts as closed after another entry")
 	}
@@ -120,7 +120,7 @@ func TestMarksTellAGoodEnd(t *testing.T) {
 	if until, known := w.state.ClosedGrants(); !known || until != 0 {
 		t.Errorf("closed with grants until %d (%v)", until, known)
 	}
-	if w.state.Clone().Apply(ledger.Position{Seq: w.seq + 1, Time: w.now - 1, Rules: 1}, w.state.Mark(60)[0]) == nil {
+	if w.state.Clone().Apply(ledger.Position{Seq: w.seq + 1, Time: w.now - 1, Rules: 1}, w.state.Mark(60, 600)[0]) == nil {
 		t.Error("the time runs back")
 	}
 }
@@ -134,25 +134,25 @@ func TestGrantLength(t *testing.T) {
 		}
 	}
 	is(0, "a new manager")
-	w.must(w.state.Mark(3600), nil)
+	w.must(w.state.Mark(3600, 600), nil)
 	is(3600, "the first mark")
 	w.now += 100
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	is(3600, "shorter grants since, but the longest was given just before")
 	w.now += 1000
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	is(2600, "it lives on")
 	w.now += 2550
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	is(60, "it ends before the latest can")
-	w.must(w.state.Mark(math.MaxInt64), nil)
+	w.must(w.state.Mark(math.MaxInt64, 600), nil)
 	is(document.MaxTime, "grants without end")
 	w.must(w.state.Close(w.now+500), nil)
 	is(500, "a close, which knows")
 	w.now += 100
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	is(400, "after the next mark too")
-	w.must(w.state.Mark(-1), nil)
+	w.must(w.state.Mark(-1, 600), nil)
 	w.must(w.state.Close(0), nil)
 	is(0, "a close when no grant lived")
 }
@@ -178,12 +178,12 @@ func TestPropertyNoGrantIsForgotten(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"grant": func(*rapid.T) {
 				if !marked {
-					w.must(w.state.Mark(length), nil)
+					w.must(w.state.Mark(length, 600), nil)
 					marked = true
 				}
 				latest = max(latest, w.now+length)
 			},
-			"mark": func(*rapid.T) { w.must(w.state.Mark(length), nil); marked = true },
+			"mark": func(*rapid.T) { w.must(w.state.Mark(length, 600), nil); marked = true },
 			"observe": func(t *rapid.T) {
 				w.must(w.state.Observe(printOf(t, w.state.Identity(), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name"), w.now)))
 			},

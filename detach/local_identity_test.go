@@ -23,7 +23,7 @@ func TestNothingHappensBeforeTheFirstStart(t *testing.T) {
 	wantCode(t, err, code.InternalError)
 	_, err = empty.RemoveComputer(7, none, w.now)
 	wantCode(t, err, code.InternalError)
-	if err := empty.Apply(w.position(0), empty.Mark(60)[0]); err == nil {
+	if err := empty.Apply(w.position(0), empty.Mark(60, 600)[0]); err == nil {
 		t.Error("a mark was the first entry")
 	}
 	if _, err := w.state.Start(testIdentity(t, 9)); err == nil {

@@ -89,7 +89,7 @@ func TestIntentOfNothing(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if in, err := w.state.Obtained(request, w.now); in != nil || err != nil {
 		t.Errorf("after its death, when nobody need know: %+v, %v", in, err)
 	}
@@ -228,7 +228,7 @@ func TestIntentEnds(t *testing.T) {
 	}
 	w.giving(2, document.RequestKey{})
 	w.now += 3600
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if got := pendingIDs(w.state); len(got) != 1 || got[0] != 5 {
 		t.Errorf("pending after the license's death: %v", got)
 	}
@@ -236,7 +236,7 @@ func TestIntentEnds(t *testing.T) {
 	if w.state.Due(w.now) == nil {
 		t.Fatal("nothing is due")
 	}
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if got := pendingIDs(w.state); len(got) != 0 {
 		t.Errorf("pending after its time: %v", got)
 	}

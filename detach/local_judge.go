@@ -59,7 +59,7 @@ func (l *Local) remake(at ledger.Position, kind uint32, body []byte) ([][]byte, 
 		return l.Due(at.Time), nil
 	case entryMarked:
 		b, err := parseLocalBody[marked]("mark entry", body)
-		return l.Mark(b.Length), err
+		return l.Mark(b.Length, b.Within), err
 	case entryClosed:
 		b, err := parseLocalBody[closed]("close entry", body)
 		return l.Close(b.Until), err

@@ -63,7 +63,7 @@ func TestComputersOfAManager(t *testing.T) {
 		t.Error("request keys are due before a day is over")
 	}
 	w.now++
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if w.state.requests.Len() != 0 {
 		t.Error("request keys are known after a day")
 	}
@@ -127,7 +127,7 @@ func TestJudgeRefusesForgeries(t *testing.T) {
 		"a license":        install(w.issue(2, 9)),
 		"a return":         cancel(w.sign(l), none),
 		"a deletion":       document.EncodeEntry(entryForgotten, forgotten{back.Terms.License, back.Terms.Key, none}),
-		"a mark":           w.state.Mark(60)[0],
+		"a mark":           w.state.Mark(60, 600)[0],
 		"a close":          w.state.Close(w.now + 60)[0],
 		"the own computer": change(entryComputerObserved, printOf(t, w.state.Identity(), "here", w.now), "here"),
 		"an edit":          change(entryComputerEdited, printOf(t, other, "laptop", w.now), "renamed"),
@@ -230,7 +230,7 @@ func TestJudgeLooksAtTheTime(t *testing.T) {
 		t.Error("a license is installed at its death")
 	}
 	at.Time = w.now - 1
-	if w.state.Judge(at, w.state.Mark(60)[0]) == nil {
+	if w.state.Judge(at, w.state.Mark(60, 600)[0]) == nil {
 		t.Error("the time runs back")
 	}
 	w.must(entries, nil)
@@ -264,7 +264,7 @@ func FuzzLocalApply(f *testing.F) {
 	f.Add(int64(0), document.EncodeEntry(entryCancelled, cancelled{Return: w.sign(l).Bytes()}))
 	f.Add(int64(0), document.EncodeEntry(entryForgotten, forgotten{License: 1<<40 + 2, Origin: originID(1)}))
 	f.Add(int64(4000), document.EncodeEntry(entryEnded, ended{w.now + 4000}))
-	f.Add(int64(1), w.state.Mark(60)[0])
+	f.Add(int64(1), w.state.Mark(60, 600)[0])
 	f.Add(int64(1), w.state.Close(5)[0])
 	f.Add(int64(1), document.EncodeEntry(entryComputerAdded, computer{Change: fingerprint.Change{ID: other.Computer.ID, Fingerprint: other.Bytes()}}))
 	f.Fuzz(func(t *testing.T, later int64, entry []byte) {

@@ -119,7 +119,7 @@ func TestPropertyRecipient(t *testing.T) {
 				commit(entries)
 				delete(m.shown, id)
 			},
-			"mark": func(*rapid.T) { commit(w.state.Mark(60)) },
+			"mark": func(*rapid.T) { commit(w.state.Mark(60, 600)) },
 			"time": func(t *rapid.T) {
 				w.now += rapid.Int64Range(1, 60).Draw(t, "seconds")
 				m.expire(w.now)

@@ -22,7 +22,7 @@ func TestRequestKeysOutliveDeadLicenses(t *testing.T) {
 	before, forget := w.state, asked(1, 1)
 	w.must(w.state.Forget(l.Terms.License, forget, w.now))
 	w.now += requestLife - 1
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if entries, err := w.state.Forget(l.Terms.License, forget, w.now); len(entries) != 0 || err != nil {
 		t.Errorf("within a day: %d entries, %v", len(entries), err)
 	}
@@ -120,7 +120,7 @@ func TestLocalRequestKeys(t *testing.T) {
 	_, err = w.state.Install(l, asked(1, 2), w.now)
 	wantCode(t, err, code.InvalidParameter)
 	w.now++
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if n := w.state.requests.Len(); n != 0 {
 		t.Errorf("%d request keys are known after the license's death", n)
 	}

@@ -107,8 +107,8 @@ func TestInstallOfWhatIsKnown(t *testing.T) {
 			w.cancel(1<<40+1, document.RequestKey{})
 			w.must(w.state.Forget(1<<40+1, document.RequestKey{}, w.now))
 		}, revision(3), code.InvalidUpdateOrAlreadyInstalled},
-		{"expired, and so is this", func(w *localWorld) { w.now += 3600; w.must(w.state.Mark(60), nil) }, revision(3), code.DetachedLicenseExpired},
-		{"expired, and extended", func(w *localWorld) { w.now += 3600; w.must(w.state.Mark(60), nil) }, longer, code.OK},
+		{"expired, and so is this", func(w *localWorld) { w.now += 3600; w.must(w.state.Mark(60, 600), nil) }, revision(3), code.DetachedLicenseExpired},
+		{"expired, and extended", func(w *localWorld) { w.now += 3600; w.must(w.state.Mark(60, 600), nil) }, longer, code.OK},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newLocalWorld(t)
@@ -221,7 +221,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	t.Run("before the expiry is entered", find)
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	t.Run("after", find)
 }
 
@@ -280,7 +280,7 @@ func TestCancelledRecordOutlivesTheLicense(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.now += 1_000_000
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	again, err := w.cancel(1, document.RequestKey{})
 	if err != nil || !bytes.Equal(again.Bytes(), r.Bytes()) {
 		t.Fatalf("long after: %v, %v", again, err)
@@ -351,12 +351,12 @@ func TestThousandsExpireInOneEntry(t *testing.T) {
 	if due := w.state.Due(w.now); len(due) != 1 {
 		t.Fatalf("%d entries are due", len(due))
 	}
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if got := len(ids(w.state)); got != n/2 {
 		t.Errorf("%d are left, want the %d that live a second longer", got, n/2)
 	}
 	w.now++
-	w.must(w.state.Mark(60), nil)
+	w.must(w.state.Mark(60, 600), nil)
 	if got := len(ids(w.state)); got != 0 || w.state.Due(w.now+1_000_000) != nil {
 		t.Errorf("%d are left", got)
 	}

@@ -40,6 +40,7 @@ type Pool struct {
 	trust   Trust
 	license *document.Pool // the newest; nil before the first
 	horizon int64
+	ended   int64 // the time of the latest entry of what time has ended, Unix seconds
 
 	// cloning guards Clone, which marks the trees it copies from as shared.
 	// Reading does not look at the mark.
@@ -84,6 +85,7 @@ func (p *Pool) Clone() *Pool {
 		trust:    p.trust,
 		license:  p.license,
 		horizon:  p.horizon,
+		ended:    p.ended,
 		records:  p.records.Copy(),
 		deaths:   p.deaths.Copy(),
 		ends:     p.ends.Copy(),

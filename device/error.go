@@ -49,6 +49,8 @@ var (
 	ErrClockDied = fmt.Errorf("the key's clock has died: %w", code.RTCError)
 	// ErrAnswer: what came from the key is not what a whole key answers.
 	ErrAnswer = fmt.Errorf("the key's answer is wrong: %w", code.IncorrectResponseData)
+	// ErrOtherKey: another key answers than the one that was opened.
+	ErrOtherKey = fmt.Errorf("%w: it is another key than before", ErrAnswer)
 )
 
 // Sentinels of [OpenFile].

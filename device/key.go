@@ -80,7 +80,7 @@ func (k *Key) Info(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	if !bytes.Equal(i.Public[:], k.public) || i.KeyID != k.number {
-		return Info{}, k.wrong("info", "it is another key than before")
+		return Info{}, &Error{Op: "info", Key: k.id, Err: ErrOtherKey}
 	}
 	made, err := unixTime(i.Manufactured)
 	if err != nil {

@@ -78,20 +78,21 @@ func (m *Manager) cancel(ctx context.Context, name uint64, request document.Requ
 	}
 	until, done := m.grants.leave(found.Installed, now, m.opts.Clock.Elapsed())
 	defer func() { done(err) }()
-	ret, err = document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
+	made, err := document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
 	if err != nil {
 		return nil, err
 	}
-	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		entries, existing, err := s.Cancel(ret, request, now.Unix)
+	ret, _, err = ledger.Decide(ctx, m.local, func(s *detach.Local, now ledger.Moment) (*document.Return, [][]byte, error) {
+		ret := made
+		entries, existing, err := s.Cancel(made, request, now.Unix)
 		if existing != nil {
 			ret = existing
 		}
 		if err != nil || also == nil {
-			return entries, err
+			return ret, entries, err
 		}
 		more, err := also(s, now.Unix)
-		return append(entries, more...), err
+		return ret, append(entries, more...), err
 	})
 	return ret, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"sync"
 	"time"
 
@@ -16,16 +17,19 @@ import (
 type Grant struct {
 	LicenseID uint64
 	Seats     int
-	Ends      time.Time // of this grant, by this computer's clock
-	Death     time.Time // of the license
+	Ends      time.Time     // of this grant, by this computer's clock
+	Length    time.Duration // of this grant from now on, for who counts by a steady clock
+	Death     time.Time     // of the license
 }
 
 const (
 	// maxBehind is how far, in seconds, the wall clock may lie behind a
 	// license's issue time when the license is used.
 	maxBehind = 5 * 60
-	// markEvery is how often, in seconds, the time is recorded while grants
-	// are given.
+	// markFirst and markEvery are how soon, in seconds, the time is recorded again
+	// while grants are given: soon after the start, doubled each time, and then so
+	// often.
+	markFirst = 10
 	markEvery = 10 * 60
 	// markExpired is how old, in seconds, the last record may be when a license
 	// is found to have expired.
@@ -49,7 +53,7 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 	for _, in := range state.Granting(vendor, product, feature) {
 		at, length, err := m.mayRun(in, product, feature, now)
 		if err == nil {
-			err = m.give(ctx, in, at+length, now)
+			err = m.give(ctx, in, at, length, now)
 		}
 		if err != nil {
 			why = err
@@ -60,12 +64,13 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 			LicenseID: t.License,
 			Seats:     int(t.Seats),
 			Ends:      time.Unix(now.Wall+length, 0),
+			Length:    time.Duration(length) * time.Second,
 			Death:     time.Unix(t.Death, 0),
 		}, nil
 	}
 	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired {
 		// What was seen to have ended must not come back with the wall clock.
-		if _, err := m.local.Do(ctx, m.mark); err != nil {
+		if _, err := m.local.Do(ctx, m.mark(markFirst)); err != nil {
 			why = err
 		}
 	}
@@ -73,8 +78,10 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 }
 
 // mark is the command that records the time, and with it what is due.
-func (m *Manager) mark(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-	return s.Mark(m.grantSeconds()), nil
+func (m *Manager) mark(within int64) func(*detach.Local, ledger.Moment) ([][]byte, error) {
+	return func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+		return s.Mark(m.grantSeconds(), within), nil
+	}
 }
 
 // latest is the latest time that any clock shows, for one license: the wall's,
@@ -133,7 +140,7 @@ func (m *Manager) grantSeconds() int64 {
 // return can say when the last of them has let go.
 type grants struct {
 	mu    sync.Mutex
-	ends  map[uint64]int64 // by license id: end of its latest grant
+	ends  map[uint64]floor // by license id: end of its latest grant
 	going map[uint64]int   // licenses that are being given back just now
 
 	// Licenses whose cancel may have happened: no grant until that is known, for
@@ -142,7 +149,7 @@ type grants struct {
 
 	// A license installed by the batch bootSeq or before counts as granted
 	// until boot: another run of this manager may have granted it.
-	boot    int64
+	boot    floor
 	bootSeq uint64
 
 	floors map[uint64]floor // by license id
@@ -156,9 +163,34 @@ type floor struct {
 	elapsed time.Duration
 }
 
+// until is the later of two ends of grants, one by the latest time and one by the
+// steady clock: a wall clock that was ahead for a moment ends no grant before its
+// seconds have gone by. It is 0 where none lives.
+func (f floor) until(latest int64, elapsed time.Duration) int64 {
+	end := f.at
+	if left := f.elapsed - elapsed; left > 0 {
+		end = max(end, latest+int64((left+time.Second-1)/time.Second))
+	}
+	if end <= latest {
+		return 0
+	}
+	return end
+}
+
+// after is the steady clock some seconds later, or its end.
+func after(elapsed time.Duration, seconds int64) time.Duration {
+	if seconds > int64((math.MaxInt64-elapsed)/time.Second) {
+		return math.MaxInt64
+	}
+	return elapsed + time.Duration(seconds)*time.Second
+}
+
+// later is a floor that is neither before f nor before g.
+func (f floor) later(g floor) floor { return floor{max(f.at, g.at), max(f.elapsed, g.elapsed)} }
+
 func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64, elapsed time.Duration) {
 	state, now := local.Read()
-	g.ends = make(map[uint64]int64)
+	g.ends = make(map[uint64]floor)
 	g.going = make(map[uint64]int)
 	g.doubted = make(map[uint64]bool)
 	g.floors = make(map[uint64]floor)
@@ -166,16 +198,19 @@ func (g *grants) start(local *ledger.Ledger[*detach.Local], length int64, elapse
 		g.latest(in, now, elapsed)
 	}
 	g.bootSeq = local.Position().Seq
-	var known bool
-	if g.boot, known = state.ClosedGrants(); !known {
-		g.boot = max(now.Unix, now.Wall) + max(length, state.GrantLength())
+	until, known := state.ClosedGrants()
+	left := state.GrantLength() // how long ago the run before ended is not known for certain
+	if !known {
+		left = max(left, length)
+		until = max(now.Unix, now.Wall) + left
 	}
+	g.boot = floor{until, after(elapsed, left)}
 }
 
 // give records a grant, unless its license is being given back. It first
 // records the time in the ledger when that is due, and before the first grant
 // after a clean close, so that a crash is not taken for one.
-func (m *Manager) give(ctx context.Context, in *detach.Installed, end int64, now ledger.Moment) error {
+func (m *Manager) give(ctx context.Context, in *detach.Installed, at, length int64, now ledger.Moment) error {
 	if err := m.markGrants(ctx, now); err != nil {
 		return err
 	}
@@ -189,7 +224,8 @@ func (m *Manager) give(ctx context.Context, in *detach.Installed, end int64, now
 	if g.going[id] > 0 || g.doubted[id] || !state.IsInstalled(id) {
 		return &detach.Refusal{Code: DetachedLicenseNotFound, Message: fmt.Sprintf("license %d: it was given back", id)}
 	}
-	g.ends[id] = max(g.ends[id], end)
+	end := floor{at + length, after(m.opts.Clock.Elapsed(), length)}
+	g.ends[id] = g.ends[id].later(end)
 	return nil
 }
 
@@ -215,17 +251,23 @@ func (g *grants) settle(ctx context.Context, local *ledger.Ledger[*detach.Local]
 }
 
 // markGrants records the time: before the first grant of a run, and when the last
-// record is too old. A run that is killed has lost less than that in time.
+// record is too old. A run that is killed has used less than that unrecorded, and
+// one grant.
 func (m *Manager) markGrants(ctx context.Context, now ledger.Moment) error {
 	g := &m.grants
 	state, _ := m.local.Read()
 	g.mu.Lock()
-	due := !g.marked || now.Unix-state.LastMark() >= markEvery
+	first, within := !g.marked, state.MarkWithin()
 	g.mu.Unlock()
-	if !due {
+	switch {
+	case first:
+		within = markFirst
+	case now.Unix-state.LastMark() < within:
 		return nil
+	default:
+		within = min(2*within, markEvery)
 	}
-	if _, err := m.local.Do(ctx, m.mark); err != nil {
+	if _, err := m.local.Do(ctx, m.mark(within)); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -248,10 +290,7 @@ func (g *grants) leave(in *detach.Installed, now ledger.Moment, elapsed time.Dur
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.going[id]++
-	until = g.until(in)
-	if until <= g.latest(in, now, elapsed) {
-		until = 0
-	}
+	until = g.until(in, now, elapsed)
 	return until, func(err error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -264,20 +303,22 @@ func (g *grants) leave(in *detach.Installed, now ledger.Moment, elapsed time.Dur
 	}
 }
 
-func (g *grants) until(in *detach.Installed) int64 {
+// until gives the end of a license's last grant, 0 where none lives.
+func (g *grants) until(in *detach.Installed, now ledger.Moment, elapsed time.Duration) int64 {
 	end := g.ends[in.License.Terms.License]
 	if in.Seq <= g.bootSeq {
-		end = max(end, g.boot)
+		end = end.later(g.boot)
 	}
-	return min(end, in.License.Terms.Death)
+	return min(end.until(g.latest(in, now, elapsed), elapsed), in.License.Terms.Death)
 }
 
-// last gives the end of the latest grant of all that are installed.
-func (g *grants) last(installed iter.Seq[*detach.Installed]) (end int64) {
+// last gives the end of the latest grant of all that are installed, 0 where none
+// lives.
+func (g *grants) last(installed iter.Seq[*detach.Installed], now ledger.Moment, elapsed time.Duration) (end int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for in := range installed {
-		end = max(end, g.until(in))
+		end = max(end, g.until(in, now, elapsed))
 	}
 	return end
 }
@@ -285,11 +326,7 @@ func (g *grants) last(installed iter.Seq[*detach.Installed]) (end int64) {
 // recordClose records the time and until when the last grant lives.
 func (m *Manager) recordClose(ctx context.Context) error {
 	_, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		until := m.grants.last(s.AllInstalled())
-		if until <= max(now.Unix, now.Wall) {
-			until = 0
-		}
-		return s.Close(until), nil
+		return s.Close(m.grants.last(s.AllInstalled(), now, m.opts.Clock.Elapsed())), nil
 	})
 	if errors.Is(err, ledger.ErrClock) { // an earlier batch waits for the clock; the next start takes it up
 		m.opts.Logger.Warn("the end was not recorded", "error", err)

@@ -59,11 +59,11 @@ func TestUntil(t *testing.T) {
 			w.lent = w.office.lend(w.laptop, 1)
 			c.play(w)
 			back := w.laptop.giveBack(w.lent.LicenseID)
-			// After a crash the laptop's time is up to ten minutes ahead, so that
+			// After a crash the laptop's time is up to eleven minutes ahead, so that
 			// nobody gains by crashing.
 			most := c.want
 			if strings.Contains(name, "crashed") {
-				most += 10 * time.Minute
+				most += 11 * time.Minute
 			}
 			got := until(t, w.laptop, back)
 			if got < c.want || got > most {
@@ -93,6 +93,53 @@ func (s *stage) grant() {
 	s.ok(err)
 	if g.LicenseID != s.lent.LicenseID || g.Seats != 1 || !g.Death.Equal(s.lent.Ends) || !g.Ends.After(s.laptop.watch.Now()) || g.Ends.After(g.Death) {
 		s.Errorf("granted: %+v", g)
+	}
+}
+
+// A wall clock that is ahead for a moment and is put right, whoever reads it
+// meanwhile, ends no grant: a program that runs has until its grant's end.
+func TestGrantsOutliveAClockThatWasAhead(t *testing.T) {
+	ahead := func(w *stage, meanwhile func()) {
+		w.laptop.watch.shift(10 * time.Minute)
+		meanwhile()
+		w.laptop.watch.shift(-10 * time.Minute)
+	}
+	read := func(w *stage) func() {
+		return func() {
+			_, err := w.laptop.ListCancelled(w.ctx, licensing.Page{})
+			w.ok(err)
+		}
+	}
+	for name, play := range map[string]func(*stage){
+		"in a run":                    func(w *stage) { ahead(w, read(w)) },
+		"while it is closed":          func(w *stage) { ahead(w, w.laptop.restart) },
+		"at the end":                  func(w *stage) { ahead(w, func() { w.ok(w.laptop.Close(w.ctx)) }); w.laptop.reopen() },
+		"at the start":                func(w *stage) { w.ok(w.laptop.Close(w.ctx)); ahead(w, w.laptop.reopen) },
+		"in the next run":             func(w *stage) { w.laptop.restart(); ahead(w, read(w)) },
+		"at the start after a crash":  func(w *stage) { ahead(w, w.laptop.reopen) },
+		"in the next run, both ahead": func(w *stage) { ahead(w, w.laptop.reopen); ahead(w, read(w)) },
+		"after a crash":               func(w *stage) { w.laptop.reopen(); ahead(w, read(w)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newStage(t)
+			w.lent = w.office.lend(w.laptop, 1)
+			g, err := w.laptop.check(1)
+			w.ok(err)
+			if g.Length != time.Minute {
+				t.Errorf("the grant lives %v", g.Length)
+			}
+			w.turn(time.Second)
+			play(w)
+			w.ok(w.office.Install(w.ctx, w.laptop.giveBack(w.lent.LicenseID), nil))
+			w.turn(g.Ends.Sub(w.laptop.watch.Now()) - time.Second)
+			if w.office.free(1) != 2 {
+				t.Error("the seat is free a second before the grant ends")
+			}
+			w.turn(24 * time.Hour)
+			if w.office.free(1) != 3 {
+				t.Error("the seat did not come home")
+			}
+		})
 	}
 }
 
@@ -214,25 +261,54 @@ func TestKilledAfterExpiry(t *testing.T) {
 }
 
 // Who kills the manager and turns the wall back before every start uses up the
-// license all the same.
+// license all the same, however long each run is.
 func TestKilledAgainAndAgain(t *testing.T) {
+	for _, most := range []time.Duration{time.Second, 10 * time.Second, time.Minute, 69 * time.Second, 9 * time.Minute, 25 * time.Minute} {
+		t.Run(most.String(), func(t *testing.T) {
+			s := newStage(t)
+			s.lent = s.office.lend(s.laptop, 1)
+			s.turn(23 * time.Hour)
+			used := 23 * time.Hour
+			for used <= 24*time.Hour {
+				for run := time.Duration(0); run < most; {
+					g, err := s.laptop.check(1)
+					if err != nil {
+						s.refused(err, licensing.DetachedLicenseExpired)
+						return
+					}
+					step := min(g.Length, most-run)
+					s.turn(step)
+					run += step
+					used += step
+				}
+				// Until its grant ends, a program may run on without a manager.
+				used += (time.Minute - most%time.Minute) % time.Minute
+				s.laptop.crash()
+				s.laptop.watch.shift(-most)
+				s.ok(s.laptop.boot())
+			}
+			t.Errorf("it has run for %v by a license for 24h", used)
+		})
+	}
+}
+
+// A program that dies soon after every start costs the license a little each time,
+// not what is left of it, and stops no other.
+func TestCrashLoop(t *testing.T) {
 	s := newStage(t)
 	s.lent = s.office.lend(s.laptop, 1)
-	s.turn(23 * time.Hour)
-	used := 23 * time.Hour
-	for used < 25*time.Hour {
-		if _, err := s.laptop.check(1); err != nil {
-			s.refused(err, licensing.DetachedLicenseExpired)
-			return
-		}
-		const most = 9 * time.Minute
-		s.turn(most)
-		used += most
+	for range 200 {
+		s.grant()
+		s.turn(time.Second)
 		s.laptop.crash()
-		s.laptop.watch.shift(-most)
 		s.ok(s.laptop.boot())
 	}
-	t.Errorf("it has run for %v by a license for 24h", used)
+	s.grant()
+	request := s.office.request(s.laptop, 2)
+	request.Duration = 8 * time.Hour
+	d, err := s.office.Detach(s.ctx, request, nil)
+	s.ok(err)
+	s.ok(s.laptop.Install(s.ctx, d.License, nil))
 }
 
 // A clock that is behind at the start goes on from the last recorded time.

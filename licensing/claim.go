@@ -7,6 +7,7 @@ import (
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
 )
 
 // claims makes one request key mean one request in all ledgers: who asks under
@@ -17,7 +18,8 @@ type claims struct {
 }
 
 // claim takes a request's key for one change and refuses it where any ledger
-// knows it for another request. The caller calls release when he is answered.
+// knows it for another request, or may come to know it: a batch has it that is
+// stored and in doubt. The caller calls release when he is answered.
 func (m *Manager) claim(ctx context.Context, request document.RequestKey) (release func(), err error) {
 	if request.Key == (document.Hash{}) {
 		return func() {}, nil
@@ -25,12 +27,16 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 	if release, err = m.claims.take(ctx, request.Key); err != nil {
 		return nil, err
 	}
-	state, now := m.local.Read()
-	_, err = state.Asked(request, now.Unix)
+	err = unused(m.local, func(s *detach.Local, now int64) error {
+		_, err := s.Asked(request, now)
+		return err
+	})
 	for _, s := range m.rack.all() {
 		if pool := s.shown(); pool != nil && err == nil {
-			state, _ := pool.Read()
-			_, err = state.Asked(request)
+			err = unused(pool, func(p *detach.Pool, _ int64) error {
+				_, err := p.Asked(request)
+				return err
+			})
 		}
 	}
 	if err != nil {
@@ -38,6 +44,18 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 		return nil, err
 	}
 	return release, nil
+}
+
+// unused asks the state that is in doubt, if any, and then the one that is not.
+func unused[S ledger.State[S]](l *ledger.Ledger[S], ask func(s S, now int64) error) error {
+	doubtful, some := l.Doubtful()
+	state, now := l.Read()
+	if some {
+		if err := ask(doubtful, now.Unix); err != nil {
+			return err
+		}
+	}
+	return ask(state, now.Unix)
 }
 
 func (c *claims) take(ctx context.Context, key document.Hash) (release func(), err error) {
@@ -71,12 +89,12 @@ func (c *claims) take(ctx context.Context, key document.Hash) (release func(), e
 // was asked for under a request key, and a ledger that may have taken it before
 // has not been able to tell yet. What the rules refuse is certain: they decide
 // when all that was in doubt is settled.
-func doubting(err error, request document.RequestKey, ledger interface{ InDoubt() bool }) error {
+func doubting(err error, request document.RequestKey, its interface{ InDoubt() bool }) error {
 	if err == nil || request.Key == (document.Hash{}) || errors.Is(err, ErrUnknown) {
 		return err
 	}
 	refusal, ruled := errors.AsType[*detach.Refusal](err)
-	if ruled && refusal.Code != NoService && refusal.Code != StorageCorrupted || !ledger.InDoubt() {
+	if ruled && refusal.Code != NoService && refusal.Code != StorageCorrupted || !its.InDoubt() {
 		return err
 	}
 	return errors.Join(ErrUnknown, err)

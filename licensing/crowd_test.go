@@ -1,6 +1,7 @@
 package licensing_test
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"sync"
@@ -85,4 +86,32 @@ func TestCrowd(t *testing.T) {
 	if office.free(1) != seats {
 		t.Errorf("%d seats came home", office.free(1))
 	}
+}
+
+// Callers who give up at all moments, also while it is decided for them, share
+// nothing with what goes on: that is for the race detector to say. Each seat is
+// free or out afterwards.
+func TestCallersWhoGiveUp(t *testing.T) {
+	s := newStage(t)
+	s.ok(s.office.Install(s.ctx, s.office.pool(feature(1, 5000), feature(2, 5000)), nil))
+	ids := s.office.strangers(200)
+	lent := s.office.lend(s.laptop, 2)
+	var group sync.WaitGroup
+	for i, id := range ids {
+		patience := time.Duration(i*i) * time.Microsecond
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, patience)
+			defer cancel()
+			request := s.office.request(s.laptop, 1)
+			request.Recipient = id
+			s.office.Detach(ctx, request, nil)
+		})
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, patience)
+			defer cancel()
+			s.laptop.CancelDetach(ctx, licensing.CancelRequest{Offline: true, License: lent.LicenseID}, nil)
+		})
+	}
+	group.Wait()
+	s.checkPromises()
 }

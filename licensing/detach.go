@@ -86,14 +86,31 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if !req.Offline {
 		return m.detachOnline(ctx, op, req, request)
 	}
-	if request.Recipient, err = m.recipient(req.Recipient); err != nil {
-		return nil, fail(op, err)
+	if out, err := m.again(ctx, req.Key, request.Request); out != nil || err != nil {
+		return out, fail(op, err)
+	}
+	var unknown error
+	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && request.Request.Key == (document.Hash{}) {
+		return nil, fail(op, unknown)
 	}
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
+		if unknown != nil {
+			// The license may be in a batch that was in doubt until now.
+			r, err := p.Recall(request.Request, now.Unix)
+			if errors.Is(err, DetachedLicenseNotFound) {
+				err = unknown
+			}
+			if err != nil {
+				return detach.Detached{}, err
+			}
+			return detach.Detached{Terms: r.Terms(), Existing: r}, nil
+		}
 		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 	})
 	if unseen := errors.Is(err, DongleNotFound); m.peers != nil && (unseen || errors.Is(err, NoService) && !errors.Is(err, ErrUnknown)) {
 		switch at, why := m.originOf(ctx, req.Key); {
+		case at != nil && !at.own() && unknown != nil:
+			err = unknown
 		case at != nil && !at.own():
 			return m.fetch(ctx, op, at, req.Key, request)
 		case at == nil && unseen:
@@ -101,6 +118,33 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		}
 	}
 	return out, fail(op, err)
+}
+
+// again gives the license that was made in the pool of a key under a request key
+// before, nil where the pool knows of none. It needs neither the key nor the
+// recipient.
+func (m *Manager) again(ctx context.Context, key uint64, request document.RequestKey) (*Detached, error) {
+	pool := m.remembers(key, request)
+	if pool == nil {
+		return nil, nil
+	}
+	state, now := pool.Read()
+	record, err := state.Recall(request, now.Unix)
+	if errors.Is(err, DetachedLicenseNotFound) {
+		return nil, nil // forgotten this moment: it has died
+	}
+	if err != nil {
+		return nil, err
+	}
+	proof, err := pool.Proof(ctx, record.Seq, int(record.Index))
+	if err != nil {
+		return nil, err
+	}
+	buffer, err := m.seal(record, proof)
+	if err != nil {
+		return nil, err
+	}
+	return &Detached{LicenseID: record.License, Ends: time.Unix(record.Death(), 0), License: buffer}, nil
 }
 
 // detach makes the license that decide allows in the pool of a key, or gives the
@@ -114,16 +158,15 @@ func (m *Manager) detach(ctx context.Context, key uint64, request document.Reque
 		if pool, err = m.changeable(ctx, s); err != nil {
 			return err
 		}
-		receipt, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		out, receipt, err = ledger.Decide(ctx, pool, func(p *detach.Pool, now ledger.Moment) (detach.Detached, [][]byte, error) {
 			if now.Err != nil {
-				return nil, now.Err
+				return detach.Detached{}, nil, now.Err
 			}
-			var err error
-			out, err = decide(p, now)
+			out, err := decide(p, now)
 			if err != nil || out.Entry == nil {
-				return nil, err
+				return out, nil, err
 			}
-			return [][]byte{out.Entry}, nil
+			return out, [][]byte{out.Entry}, nil
 		})
 		return err
 	})
@@ -228,7 +271,7 @@ func (m *Manager) DownloadDetached(ctx context.Context, licenseID uint64) (Buffe
 		}
 		proof, err := pool.Proof(ctx, record.Seq, int(record.Index))
 		if err != nil {
-			return nil, fail(op, err)
+			return nil, fail(op, refused(err))
 		}
 		buffer, err := m.seal(record, proof)
 		if err != nil {

@@ -46,6 +46,9 @@ type act struct {
 	home bool
 	// ends says that the program does not go on after it.
 	ends bool
+	// first says that nothing is stored of the key before it: a program that is
+	// started again without the key has never seen it.
+	first bool
 }
 
 func acts() []act {
@@ -64,7 +67,7 @@ func acts() []act {
 			_, err := s.office.DownloadDetached(s.ctx, s.lent.LicenseID)
 			return err
 		}},
-		{name: "install the first pool", home: true, set: func(s *stage) {
+		{name: "install the first pool", home: true, first: true, set: func(s *stage) {
 			s.at = s.bare("ANNEX", memory.New())
 			s.at.addKey(worldKey + 1)
 			s.ok(s.at.boot())
@@ -107,6 +110,19 @@ func acts() []act {
 		{name: "check after a clean start", set: onLaptop(func(s *stage) { lend(s); s.laptop.restart() }), run: func(s *stage) error {
 			_, err := s.laptop.check(1)
 			return err
+		}},
+		{name: "verify", set: lend, run: func(s *stage) error {
+			_, err := s.office.Verify(s.ctx)
+			return err
+		}},
+		{name: "look for keys", set: lend, run: func(s *stage) error {
+			_, err := s.office.Keys(s.ctx, licensing.Filter{})
+			return err
+		}},
+		{name: "lists", set: func(s *stage) { cancel(s); s.at = s.laptop }, run: func(s *stage) error {
+			s.laptop.look()
+			s.office.look()
+			return nil
 		}},
 		{name: "expire", set: func(s *stage) { lend(s); s.turn(48 * time.Hour) }, run: func(s *stage) error {
 			_, err := s.office.Detach(s.ctx, s.office.request(s.laptop, 1), askedOnce)
@@ -314,9 +330,22 @@ func fallen(t *testing.T, a act, tr trap, n int, goOn bool, before, after string
 		err = nil
 	}
 	s.at.crash()
+	without := error(licensing.ErrUnknown)
+	if unknown && !goOn && !a.ends && !a.first && len(s.at.keys) > 0 {
+		without = s.withoutKey(a)
+	}
 	s.drain()
 	s.at.reopen()
 	got := s.shape()
+	if !errors.Is(without, licensing.ErrUnknown) {
+		if a.home && errors.Is(without, licensing.InvalidUpdateOrAlreadyInstalled) {
+			without = nil
+		}
+		if without == nil && got != after || without != nil && got != before {
+			report("asked again without the key: %v, and then there is\n%sbefore\n%safter\n%s", without, got, before, after)
+		}
+		unknown, err = false, without
+	}
 	switch {
 	case err == nil && got != after, err != nil && !unknown && got != before, got != before && got != after:
 		if a.ends && err != nil && got == after {
@@ -337,6 +366,23 @@ func fallen(t *testing.T, a act, tr trap, n int, goOn bool, before, after string
 	}
 	s.checkPromises()
 	return !t.Failed()
+}
+
+// withoutKey starts the program while the keys are away, asks again, and ends it. Where
+// it does not start, nothing is known.
+func (s *stage) withoutKey(a act) error {
+	for _, k := range s.at.keys {
+		k.Unplug()
+	}
+	s.ok(s.at.safe.Plug())
+	err := s.at.boot()
+	if err == nil {
+		err = a.run(s)
+	} else {
+		err = errors.Join(licensing.ErrUnknown, err)
+	}
+	s.at.crash()
+	return err
 }
 
 // plug puts the keys back in.

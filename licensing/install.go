@@ -41,9 +41,15 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	if err != nil {
 		return fail(op, err)
 	}
+	if envelope.Kind != document.KindLicense && m.remembers(envelope.Origin, request) != nil {
+		return nil // it happened before, wherever the key is now
+	}
 	switch envelope.Kind {
 	case document.KindPool:
 		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installPool(ctx, s, envelope, request) })
+		if errors.Is(err, NoService) && request.Key != (document.Hash{}) && m.newer(envelope) {
+			err = errors.Join(ErrUnknown, err) // asked before, it may be in the key, and only that can tell
+		}
 		err = elsewhere(err, "pool license", envelope.Origin)
 	case document.KindLicense:
 		err = doubting(m.installLicense(ctx, envelope, request), request, m.local)
@@ -93,7 +99,7 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 	}
 	pool, err := s.served()
 	if err != nil {
-		if err := s.load(ctx, m, document.RequestKey{}); err != nil {
+		if err := s.load(ctx, m); err != nil {
 			return err
 		}
 		pool, _ = s.served()
@@ -111,18 +117,40 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
 		}
 	}
-	_, err = withKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
+	// To install is not done twice: what was pulled out and put in again is found out before.
+	if _, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.brought = brought{license.Head.Counter, request}
+	s.mu.Unlock()
+	_, err = onKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
 	if doubt, ok := errors.AsType[*device.Error](err); ok && doubt.MayHaveActed {
 		return errors.Join(ErrUnknown, err)
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.load(ctx, m, request); err != nil {
+	if err := s.load(ctx, m); err != nil {
 		// The key has it, so the pool will follow.
 		return errors.Join(ErrUnknown, err)
 	}
 	return nil
+}
+
+// newer reports whether a pool license is newer than what is known of its pool.
+func (m *Manager) newer(e *document.Envelope) bool {
+	license, err := e.Pool()
+	if err != nil {
+		return false
+	}
+	if s := m.rack.find(e.Origin); s != nil {
+		if pool := s.shown(); pool != nil {
+			state, _ := pool.Read()
+			return state.Counter() < license.Head.Counter
+		}
+	}
+	return true
 }
 
 // elsewhere turns "no such key" into the answer for a file whose key is not here.

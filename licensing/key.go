@@ -160,6 +160,27 @@ func (m *Manager) installedAs(id uint64) bool {
 	return false
 }
 
+// remembers gives the ledger of a key's pool, here or away, where that has answered
+// the request before; else nil.
+func (m *Manager) remembers(key uint64, request document.RequestKey) *ledger.Ledger[*detach.Pool] {
+	s := m.rack.find(key)
+	if s == nil {
+		return nil
+	}
+	pool := s.shown()
+	if pool == nil {
+		return nil
+	}
+	if refusal := pool.Refusal(); refusal != nil && !errors.Is(refusal, ledger.ErrUnanchored) {
+		return nil
+	}
+	state, _ := pool.Read()
+	if before, err := state.Asked(request); err != nil || !before {
+		return nil
+	}
+	return pool
+}
+
 // inPool calls f with the key of that id. An error says so where the request may
 // be in a batch of which the pool cannot tell yet what became of it.
 func (m *Manager) inPool(ctx context.Context, key uint64, request document.RequestKey, f func(*slot) error) error {
@@ -177,7 +198,7 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	pool, err := s.served()
 	if err != nil {
 		// It may have been a bad moment: look at the key again.
-		if err := s.load(ctx, m, document.RequestKey{}); err != nil {
+		if err := s.load(ctx, m); err != nil {
 			return nil, err
 		}
 		pool, _ = s.served()
@@ -191,5 +212,5 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	if _, now := pool.Read(); now.Err != nil {
 		s.confirm(ctx) // the key may know the time better
 	}
-	return pool, s.update(ctx, document.RequestKey{})
+	return pool, s.update(ctx)
 }

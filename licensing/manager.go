@@ -123,15 +123,16 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 	return nil
 }
 
-// resume lets the clock go on after a run that ended without Close: up to
-// markEvery of it was not recorded, and must not be had again.
+// resume lets the clock go on after a run that ended without Close: what it may have
+// used unrecorded, until its next mark was due and then for one grant, must not be had
+// again.
 func (m *Manager) resume(clock *ledger.Clock) {
 	state, _ := m.local.Read()
 	if _, closed := state.ClosedGrants(); closed {
 		return
 	}
 	for range state.AllInstalled() { // nothing is granted where nothing is installed
-		clock.Start(state.LastMark() + markEvery)
+		clock.Start(state.LastMark() + min(state.MarkWithin(), markEvery) + min(state.GrantLength(), markEvery))
 		return
 	}
 }
@@ -165,7 +166,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	if m.opened && m.local.Refusal() == nil {
 		errs = append(errs, m.recordClose(ctx))
 	}
-	errs = append(errs, m.rack.close(ctx))
+	errs = append(errs, m.rack.close(ctx, m))
 	if m.local != nil {
 		errs = append(errs, m.local.Close(ctx))
 	}

@@ -20,6 +20,7 @@ type seat struct {
 	features      []uint32
 	seats         int
 	issued, death int64
+	made          int64  // true time, when it was first known here
 	request       string // key it was detached under, "" for none
 
 	home  bool  // its return was installed at the origin

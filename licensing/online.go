@@ -85,12 +85,11 @@ func (m *Manager) intendDetach(ctx context.Context, at *origin, key uint64, r de
 	if err != nil {
 		return nil, err
 	}
-	var intent detach.Intent
-	receipt, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+	id, receipt, err := ledger.Decide(ctx, m.local, func(s *detach.Local, now ledger.Moment) (uint64, [][]byte, error) {
 		if now.Err != nil {
-			return nil, now.Err
+			return 0, nil, now.Err
 		}
-		intent = detach.Intent{
+		intent := detach.Intent{
 			ID: newIntentID(), Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
 			// An origin's clock that is ahead ends the license earlier, and one that is
 			// behind is no later than the request's way there by its own.
@@ -98,12 +97,13 @@ func (m *Manager) intendDetach(ctx context.Context, at *origin, key uint64, r de
 			Request: r.Request,
 		}
 		intent.Ask = document.Encode(newAsk(key, self, r, own))
-		return s.Intend(intent, now.Unix)
+		entries, err := s.Intend(intent, now.Unix)
+		return intent.ID, entries, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return receipt.State.Intent(intent.ID), nil
+	return receipt.State.Intent(id), nil
 }
 
 func newOwn() (own document.Hash) {

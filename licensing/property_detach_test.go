@@ -1,6 +1,7 @@
 package licensing_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -55,15 +56,13 @@ func (w *play) detachBy(o *player, req licensing.DetachRequest, opts *licensing.
 		key = opts.RequestKey
 	}
 	before, allowed := o.expectDetach(req, to, key)
-	if key != "" && o.keyless(licensing.DongleNotFound) != nil {
-		// The key may be known for another request, without asking the pool's key, or
-		// stand in a batch of which only that can tell whether it counts.
-		allowed = append(allowed, licensing.InvalidParameter, licensing.GetResponseFailed)
-	}
 	d := o.detachDoubt(req, to, key)
 	got, err := o.Detach(w.ctx(), req, opts)
 	what := fmt.Sprintf("detach %v ×%d for %v to %s, key %q", featuresOf(o, req), req.Seats, req.Duration, to.name, key)
 	if !w.answered(o, what, err, d, allowed...) {
+		if before != nil && before.death > max(w.now, o.wall(), o.pool.span.hi) && !errors.Is(err, licensing.ErrUnknown) && (errors.Is(err, licensing.NoService) || errors.Is(err, licensing.DongleNotFound)) {
+			w.failf("%s: %s: license %v was made under the same request key, and this is a certain no: %v", o.name, what, before, err)
+		}
 		return
 	}
 	if before != nil {
@@ -71,15 +70,14 @@ func (w *play) detachBy(o *player, req licensing.DetachRequest, opts *licensing.
 			w.failf("%s: request key %q gave license %v first, and now %d", o.name, key, before, got.LicenseID)
 		}
 		w.mail = append(w.mail, &letter{file: got.License, seat: before})
-		o.settled(true)
-		return
+		return // from what was there before: the pool may have been asked nothing
 	}
 	features := featuresOf(o, req)
 	if len(o.doubts) > 0 { // the pool may have changed by what was in doubt
 		features = numbersOf(o.look().out[got.LicenseID])
 	}
 	issued := got.Ends.Unix() - int64(req.Duration/time.Second)
-	s := &seat{id: got.LicenseID, from: o, to: to, features: features, seats: req.Seats, issued: issued, death: got.Ends.Unix(), request: key}
+	s := &seat{id: got.LicenseID, from: o, to: to, features: features, seats: req.Seats, issued: issued, death: got.Ends.Unix(), made: w.now, request: key}
 	for _, other := range w.seats {
 		if other.id == s.id {
 			w.failf("%s: license %v was made twice", o.name, other)
@@ -127,7 +125,7 @@ func numbersOf(l licensing.DetachedLicense) (list []uint32) {
 func (o *player) expectDetach(req licensing.DetachRequest, to *player, key string) (before *seat, allowed []licensing.Code) {
 	w := o.world
 	if codes := o.keyless(licensing.DongleNotFound); codes != nil {
-		return nil, codes
+		return o.expectKeyless(req, key, codes)
 	}
 	if !o.pool.span.sure() {
 		allowed = append(allowed, licensing.RTCError)
@@ -176,6 +174,37 @@ func (o *player) expectDetach(req licensing.DetachRequest, to *player, key strin
 	return before, append(allowed, verdict(codes))
 }
 
+// expectKeyless is expectDetach where the key is away, which alone is answered by the
+// codes. A request that happened is known without the key, or it is unknown what
+// became of it: the answer is never a certain no before the license's death.
+func (o *player) expectKeyless(req licensing.DetachRequest, key string, codes []licensing.Code) (before *seat, allowed []licensing.Code) {
+	if key == "" {
+		return nil, codes
+	}
+	allowed = []licensing.Code{licensing.GetResponseFailed}
+	for _, s := range o.world.seats {
+		if s.from != o || s.request != key {
+			continue
+		}
+		if s.death <= max(o.world.now, o.wall(), o.pool.span.hi) { // by some clock it may be over, and forgotten
+			before = s
+			allowed = append(allowed, licensing.OK, licensing.DetachedLicenseExpired, licensing.InvalidUpdateOrAlreadyInstalled)
+			continue
+		}
+		switch {
+		case s.seats != req.Seats:
+			return nil, append(allowed, licensing.InvalidParameter)
+		case s.home:
+			return s, append(allowed, licensing.InvalidUpdateOrAlreadyInstalled, licensing.OK) // what came home last is in doubt
+		case len(o.doubts) > 0:
+			allowed = append(allowed, licensing.InvalidUpdateOrAlreadyInstalled)
+		}
+		return s, append(allowed, licensing.OK)
+	}
+	// What is in doubt may stand under the key, also for another request.
+	return before, append(append(allowed, licensing.InvalidParameter), codes...)
+}
+
 // detachDoubt is a license that may have been made.
 func (o *player) detachDoubt(req licensing.DetachRequest, to *player, key string) *doubt {
 	w := o.world
@@ -196,7 +225,7 @@ func (o *player) detachDoubt(req licensing.DetachRequest, to *player, key string
 			l := find(v)
 			w.seats = append(w.seats, &seat{
 				id: l.ID, from: o, to: to, features: numbersOf(*l), seats: l.Seats,
-				issued: l.Issued.Unix(), death: l.Death.Unix(), request: key,
+				issued: l.Issued.Unix(), death: l.Death.Unix(), made: w.now, request: key,
 			})
 			w.note("%s: the license for %s was made after all", o.name, to.name)
 		},

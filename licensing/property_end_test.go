@@ -136,7 +136,7 @@ func (w *play) finish() {
 	w.note("the end: everything is put right")
 	for _, p := range w.players {
 		p.crash()
-		p.clock.shift(max(0, p.pool.span.hi, p.local.hi) - p.wall()) // no clock behind what was recorded
+		p.clock.shift(max(p.wall(), p.pool.span.hi, p.local.hi) - p.wall()) // no clock behind what was recorded
 	}
 	for _, p := range w.players {
 		if p.key != nil {

@@ -60,7 +60,10 @@ func (w *play) installAt(p *player, l *letter, opts *licensing.ChangeOptions) {
 		case wrong:
 			allowed = []licensing.Code{licensing.StorageIDMismatch}
 		case codes != nil:
-			allowed = codes
+			d, allowed = nil, codes
+			if opts != nil && (l.counter > p.pool.counter || !p.loaded) { // asked before, it may be in the key
+				allowed = append(allowed, licensing.GetResponseFailed)
+			}
 		case l.counter <= p.pool.counter:
 			allowed = []licensing.Code{licensing.InvalidUpdateOrAlreadyInstalled}
 		default:

@@ -100,7 +100,9 @@ func (w *play) boot(t *rapid.T) {
 // was in doubt is decided.
 func (w *play) start(p *player) {
 	p.armed = slices.DeleteFunc(p.armed, (*simulator.Armed).Fired)
-	p.rough = len(p.armed) > 0
+	// A batch that a fault left unsigned waits for a clock that is behind it.
+	waits := p.rough && p.wall() < max(p.local.hi, p.pool.span.hi)
+	p.rough = len(p.armed) > 0 || waits
 	err := p.boot()
 	w.note("%s starts: %v", p.name, summary(err))
 	if err != nil {

@@ -191,7 +191,7 @@ func (p *player) boot() error {
 	}
 	p.Manager = m
 	p.loaded = false
-	p.local.open(p.world.now, p.clock.off, p.local.hi+10*60) // what an unclean end may cost
+	p.local.open(p.world.now, p.clock.off, p.local.hi+20*60) // what an unclean end may cost
 	return nil
 }
 

@@ -37,6 +37,7 @@ type slot struct {
 	info   device.Info // as the key said when it was first seen
 	public ed25519.PublicKey
 	unseen bool // only its stored pool is known: the key was not here since the start
+	buses  []transport.Bus
 
 	loading lock // held while the pool's ledger is opened
 
@@ -47,7 +48,15 @@ type slot struct {
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
 	stored  *ledger.Ledger[*detach.Pool] // what is stored of a pool that is not served, for reading; or nil
+	unread  bool                         // something is stored of the pool, and cannot be believed
 	err     error                        // why the pool on the key is not served
+	brought brought                      // the pool license on its way into the key
+}
+
+// brought is the counter of a pool license and the request that brought it.
+type brought struct {
+	counter uint64
+	request document.RequestKey
 }
 
 // all gives the slots of now. The slice is the caller's to read.
@@ -82,15 +91,37 @@ func (r *rack) add(s *slot) bool {
 }
 
 // close ends the ledgers of all pools and lets go of the keys.
-func (r *rack) close(ctx context.Context) error {
+func (r *rack) close(ctx context.Context, m *Manager) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	var errs []error
 	for _, s := range r.all() {
+		if m.opened && m.refusal() == nil {
+			s.recordEnd(ctx, m)
+		}
 		errs = append(errs, s.close(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// recordEnd records the time in the pool's ledger, if it has ended something there
+// since the last batch: one more write of the key at most. Where that fails, nothing
+// is lost that was answered.
+func (s *slot) recordEnd(ctx context.Context, m *Manager) {
+	pool, _ := s.served()
+	if pool == nil || pool.Refusal() != nil || !s.present(ctx, m) {
+		return
+	}
+	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		if now.Err != nil {
+			return nil, now.Err
+		}
+		return p.Timed(pool.Header().Time, now.Unix), nil
+	})
+	if err != nil {
+		m.opts.Logger.Warn("the time was not recorded in a pool", "key", s.info.ID, "error", err)
+	}
 }
 
 func (s *slot) close(ctx context.Context) error {
@@ -170,7 +201,7 @@ func (r *rack) heal(ctx context.Context, m *Manager, at place) error {
 		s.mu.Unlock()
 		switch {
 		case here && failed:
-			return s.load(ctx, m, document.RequestKey{})
+			return s.load(ctx, m)
 		case here:
 			return nil
 		}
@@ -192,11 +223,11 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 		return errors.Join(err, key.Close())
 	}
 	old := r.find(info.ID)
-	s := &slot{info: info, public: key.Public(), at: at, key: key}
+	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key}
 	switch {
 	case old == nil:
 	case old.unseen:
-		s.stored = old.shown() // until the key has confirmed it
+		s.stored, s.unread = old.shown(), old.unread // until the key has confirmed it
 	case bytes.Equal(old.public, key.Public()):
 		return old.reconnect(ctx, m, at, key)
 	default:
@@ -207,7 +238,7 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 			return errors.Join(err, key.Close())
 		}
 	}
-	err = s.load(ctx, m, document.RequestKey{})
+	err = s.load(ctx, m)
 	if !r.add(s) {
 		return errors.Join(ErrClosed, s.close(ctx))
 	}
@@ -228,12 +259,12 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.
 	if pool, _ := s.served(); pool != nil {
 		met = pool.Meet(ctx)
 	}
-	return errors.Join(met, s.load(ctx, m, document.RequestKey{}))
+	return errors.Join(met, s.load(ctx, m))
 }
 
 // load reads the pool license in the key, opens its ledger, once, and makes it
-// follow. The request is the one that brought the license into the key, if any.
-func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey) error {
+// follow.
+func (s *slot) load(ctx context.Context, m *Manager) error {
 	if err := s.loading.acquire(ctx); err != nil {
 		return err
 	}
@@ -256,21 +287,18 @@ func (s *slot) load(ctx context.Context, m *Manager, request document.RequestKey
 	if err != nil || pool == nil {
 		return err
 	}
-	if refusal := pool.Refusal(); refusal != nil {
-		return s.doubtStore(ctx, m, refusal) // the pool can be read; every change says why not
+	if pool.Refusal() != nil {
+		return s.examine(ctx, m, pool) // it can be read; every change says why not
 	}
-	if m.local.Refusal() == nil { // else all is refused anyway, for a better reason
-		if err := m.witness(ctx, pool); err != nil {
-			m.suspect(err)
-			return err
-		}
+	if err := m.refusal(); err != nil {
+		return err
 	}
-	return s.update(ctx, request)
+	return s.update(ctx)
 }
 
 // read gives the pool license in the key, verified; nil where there is none.
 func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
-	raw, err := withKey(s, func(k *device.Key) ([]byte, error) { return k.Pool(ctx) })
+	raw, err := withKey(ctx, s, func(k *device.Key) ([]byte, error) { return k.Pool(ctx) })
 	if errors.Is(err, device.ErrNoPool) {
 		return nil, nil
 	}
@@ -284,7 +312,8 @@ func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
 	return license, m.verifyPool(license)
 }
 
-// open opens the ledger of the pool.
+// open opens the ledger of the pool. It is not served before it was held against
+// the manager's own.
 func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
 	s.clock = m.newClock()
 	cfg := s.ledger(m, s.public, s.clock)
@@ -293,6 +322,9 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 	if err != nil {
 		return nil, err
 	}
+	if err := s.examine(ctx, m, pool); err != nil {
+		return nil, errors.Join(err, pool.Close(ctx))
+	}
 	s.clock.Raise(license.Head.Issued)
 	s.confirm(ctx)
 	return pool, nil
@@ -300,23 +332,28 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 
 // confirm tells the pool's clock what the key's own clock shows, if it has one.
 func (s *slot) confirm(ctx context.Context) {
-	t, err := withKey(s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	t, err := withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
 	if err == nil {
 		s.clock.Raise(t.Unix())
 	}
 }
 
 // update makes the ledger follow the pool license in the key. The key's copy is
-// the truth: a newer one found there becomes an entry.
-func (s *slot) update(ctx context.Context, request document.RequestKey) error {
+// the truth: a newer one found there becomes an entry, under the request that
+// brought it, whoever finds it.
+func (s *slot) update(ctx context.Context) error {
 	s.mu.Lock()
-	pool, license := s.pool, s.license
+	pool, license, brought := s.pool, s.license, s.brought
 	s.mu.Unlock()
 	if license == nil {
 		return fmt.Errorf("key %d no longer holds the pool license it held", s.info.ID)
 	}
 	if state, _ := pool.Read(); state.Counter() >= license.Head.Counter {
 		return nil
+	}
+	var request document.RequestKey
+	if brought.counter == license.Head.Counter {
+		request = brought.request
 	}
 	s.clock.Raise(license.Head.Issued)
 	_, err := pool.Do(ctx, func(p *detach.Pool, _ ledger.Moment) ([][]byte, error) {
@@ -362,8 +399,8 @@ func (s *slot) present(ctx context.Context, m *Manager) bool {
 	return err == nil && !key.Ended() && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
 }
 
-// withKey calls f with the connected key and notices when the key is gone.
-func withKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
+// onKey calls f with the connected key and notices when the key is gone.
+func onKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 	s.mu.Lock()
 	key, at := s.key, s.at
 	s.mu.Unlock()
@@ -372,7 +409,7 @@ func withKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 		return none, &transport.Error{Op: "open", Key: at.id, Err: transport.ErrNoKey}
 	}
 	v, err := f(key)
-	if errors.Is(err, transport.ErrNoKey) || errors.Is(err, transport.ErrClosed) {
+	if err != nil && away(err) {
 		s.mu.Lock()
 		if s.key == key {
 			key.Close()
@@ -383,17 +420,56 @@ func withKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 	return v, err
 }
 
+// away reports whether an error says that the key which was opened is not there.
+func away(err error) bool {
+	return errors.Is(err, transport.ErrNoKey) || errors.Is(err, transport.ErrClosed) || errors.Is(err, device.ErrOtherKey)
+}
+
+// withKey is onKey for what may be done twice: once more where the key turns out to
+// have been pulled out and put in again since it was opened.
+func withKey[T any](ctx context.Context, s *slot, f func(*device.Key) (T, error)) (T, error) {
+	s.mu.Lock()
+	connected := s.key != nil
+	s.mu.Unlock()
+	v, err := onKey(s, f)
+	if err != nil && connected && away(err) && s.rejoin(ctx) == nil {
+		return onKey(s, f)
+	}
+	return v, err
+}
+
+// rejoin connects to the slot's key again where it was.
+func (s *slot) rejoin(ctx context.Context) error {
+	s.mu.Lock()
+	at := s.at
+	s.mu.Unlock()
+	key, err := device.Open(ctx, s.buses[at.bus], at.id)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(key.Public(), s.public) {
+		return errors.Join(device.ErrOtherKey, key.Close())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != nil { // it was found meanwhile
+		return key.Close()
+	}
+	s.at, s.key = at, key
+	return nil
+}
+
 // Public implements [ledger.Anchor].
 func (s *slot) Public() ed25519.PublicKey { return s.public }
 
 // Checkpoint implements [ledger.Anchor].
 func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
-	return withKey(s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
+	return withKey(ctx, s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
 }
 
 // Advance implements [ledger.Anchor].
 func (s *slot) Advance(ctx context.Context, prev document.Hash, header []byte) (document.Checkpoint, error) {
-	return withKey(s, func(k *device.Key) (document.Checkpoint, error) { return k.Advance(ctx, prev, header) })
+	return withKey(ctx, s, func(k *device.Key) (document.Checkpoint, error) { return k.Advance(ctx, prev, header) })
 }
 
 // lock is a mutex whose waiting ends with a context: it is held while keys are

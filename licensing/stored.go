@@ -48,14 +48,19 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 		return err
 	}
 	if stored != nil {
-		if err = vouch(stored); err != nil {
+		if err = vouch(stored); err == nil {
+			if err = s.examine(ctx, m, stored); err != nil && !ofStore(err) {
+				return errors.Join(err, stored.Close(ctx))
+			}
+		}
+		if err != nil {
 			err = errors.Join(err, stored.Close(ctx))
 			stored = nil
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stored = stored
+	s.stored, s.unread = stored, stored == nil && (public != nil || err != nil)
 	if s.unseen {
 		s.public, s.err = public, err
 	}
@@ -67,9 +72,6 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 		s.info.Vendor = state.Head().Vendor
 	}
 	clock.Raise(state.Head().Issued)
-	if m.local.Refusal() == nil {
-		m.suspect(m.witness(ctx, stored))
-	}
 	return nil
 }
 
@@ -83,26 +85,34 @@ func vouch(stored *ledger.Ledger[*detach.Pool]) error {
 	return state.Vouched()
 }
 
-// doubtStore makes the manager refuse everything where a pool's refusal shows that
-// the whole store was put back: it knows the key, and the key knows more. A key that
-// the store knows nothing of was used elsewhere before it came.
-func (s *slot) doubtStore(ctx context.Context, m *Manager, refusal error) error {
-	if !errors.Is(refusal, ErrRolledBack) {
+// examine makes the manager refuse everything where a pool just opened shows that
+// the whole store was put back. Its error says that this cannot be told now.
+func (s *slot) examine(ctx context.Context, m *Manager, pool *ledger.Ledger[*detach.Pool]) error {
+	refusal := pool.Refusal()
+	switch {
+	case errors.Is(refusal, ErrRolledBack):
+		// A key that the store knows nothing of was used elsewhere before it came.
+		public, err := ledger.Stored(ctx, s.ledger(m, nil, s.clock))
+		if err != nil || public == nil {
+			return err
+		}
+		return m.suspect(refusal)
+	case refusal != nil && !errors.Is(refusal, ledger.ErrUnanchored):
+		return nil
+	case m.local.Refusal() != nil: // all is refused anyway, for a better reason
 		return nil
 	}
-	public, err := ledger.Stored(ctx, s.ledger(m, nil, s.clock))
-	if err == nil && public != nil {
-		m.suspect(refusal)
-	}
-	return err
+	return m.suspect(m.witness(ctx, pool))
 }
 
 // suspect makes the manager refuse everything where err says that its store was
-// put back.
-func (m *Manager) suspect(err error) {
+// put back. It gives any other error back.
+func (m *Manager) suspect(err error) error {
 	if errors.Is(err, ErrRolledBack) || errors.Is(err, ErrForked) {
 		m.distrust.CompareAndSwap(nil, &err)
+		return nil
 	}
+	return err
 }
 
 // ledger is the settings of the ledger of a key's pool, without the anchor.
@@ -139,13 +149,13 @@ type doubts struct {
 
 func (d doubts) InDoubt() bool {
 	d.slot.mu.Lock()
-	pool, stored := d.slot.pool, d.slot.stored
+	pool, stored, unread := d.slot.pool, d.slot.stored, d.slot.unread
 	d.slot.mu.Unlock()
 	switch {
 	case pool != nil:
 		return pool.InDoubt()
 	case stored == nil:
-		return false
+		return unread
 	}
 	state, some := stored.Doubtful()
 	if !some {

@@ -41,7 +41,7 @@ func (m *Manager) Verify(ctx context.Context) (Report, error) {
 		return err
 	}
 	if err := add(m.local.Verify(ctx)); err != nil {
-		return report, fail(op, err)
+		return report, fail(op, refused(err))
 	}
 	for _, s := range m.rack.all() {
 		pool, _ := s.served()
@@ -53,12 +53,12 @@ func (m *Manager) Verify(ctx context.Context) (Report, error) {
 			err = m.witness(ctx, pool)
 		}
 		if err != nil {
-			return report, fail(op, err)
+			return report, fail(op, refused(err))
 		}
 	}
 	stored, err := m.storedPools(ctx, "pool/")
 	if err != nil {
-		return report, fail(op, err)
+		return report, fail(op, refused(err))
 	}
 	for _, key := range stored {
 		s := m.rack.find(key)

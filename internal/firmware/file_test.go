@@ -252,3 +252,49 @@ func TestFileLocked(t *testing.T) {
 		t.Errorf("another process after Close: exit code %d", got)
 	}
 }
+
+// FuzzFileHead gives files as an enemy may leave them, with a head of any geometry
+// that adds up or with bytes of any kind: one that is refused stays as it is, and
+// one that is taken is as long as its geometry says.
+func FuzzFileHead(f *testing.F) {
+	g := Geometry{Pages: 4, PageSize: 256, Endurance: 2}
+	path := filepath.Join(f.TempDir(), "key")
+	whole, err := OpenFile(path, g, [32]byte{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole.Close()
+	made, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(true, uint32(4), uint32(256), uint32(2), made[fileHead:])
+	f.Add(true, uint32(1<<31), uint32(1<<31), uint32(0), made[fileHead:])
+	f.Add(true, uint32(0), uint32(0), uint32(1<<32-1), []byte{})
+	f.Add(false, uint32(0), uint32(0), uint32(0), made)
+	f.Add(false, uint32(0), uint32(0), uint32(0), made[:100])
+	f.Add(false, uint32(0), uint32(0), uint32(0), []byte{})
+	f.Fuzz(func(t *testing.T, adds bool, pages, size, endurance uint32, rest []byte) {
+		b := rest
+		if adds {
+			b = append(head(Geometry{Pages: int(pages), PageSize: int(size), Endurance: endurance}, [32]byte{}), rest...)
+		}
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := OpenFile(path, g, [32]byte{})
+		now, failed := os.ReadFile(path)
+		switch {
+		case failed != nil:
+			t.Fatal(failed)
+		case err != nil && !bytes.Equal(now, b):
+			t.Errorf("refused (%v), and changed", err)
+		case err == nil:
+			if pages, size := file.Size(); len(now) != fileHead+pages*(pageHead+size) {
+				t.Errorf("%d pages of %d bytes in a file of %d", pages, size, len(now))
+			}
+			file.Close()
+		}
+	})
+}

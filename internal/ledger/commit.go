@@ -16,10 +16,10 @@ import (
 //
 // decide looks at the state as the batch so far leaves it, with everything due
 // applied, and gives entries, none, or an error. The entries belong to the ledger
-// then. It must not change the state, has no effects but on what it captures, and
-// may run again. It runs in the committer's goroutine, so it must not call Do,
-// Settle or Close, and what it captures is safe to read when Do has returned,
-// unless the error wraps storage.ErrUnknown. A panic of decide goes on in Do.
+// then. It must not change the state, has no effects, and may run again. It runs in
+// the committer's goroutine, also when Do has returned because ctx ended, so it
+// writes nothing that it captures, and does not call Do, Settle or Close. What it
+// finds out besides the entries, [Decide] gives. A panic of decide goes on in Do.
 //
 // When Do gives a Receipt, the entries are stored and signed. An error of decide
 // is given as it is. Any error means that nothing happened, unless it wraps
@@ -31,6 +31,20 @@ import (
 // ends later, the error wraps storage.ErrUnknown as well.
 func (l *Ledger[S]) Do(ctx context.Context, decide func(s S, now Moment) ([][]byte, error)) (*Receipt[S], error) {
 	return l.ask(ctx, "commit", &command[S]{decide: decide})
+}
+
+// Decide is Do for a decide that finds out something besides the entries. What it
+// found out is given with a Receipt only.
+func Decide[S State[S], T any](ctx context.Context, l *Ledger[S], decide func(s S, now Moment) (T, [][]byte, error)) (T, *Receipt[S], error) {
+	var found, none T
+	receipt, err := l.Do(ctx, func(s S, now Moment) (entries [][]byte, err error) {
+		found, entries, err = decide(s, now)
+		return entries, err
+	})
+	if err != nil {
+		return none, nil, err // decide may run still
+	}
+	return found, receipt, nil
 }
 
 // Settle finishes a batch that is stored but not signed, because the key was

@@ -162,3 +162,36 @@ func TestInDoubtLate(t *testing.T) {
 		}
 	})
 }
+
+// TestDecideLeft has a caller leave while it is decided for him: what is found out
+// then is nobody's, so that the race detector has nothing to say.
+func TestDecideLeft(t *testing.T) {
+	bubble(t, func(b *bench) {
+		found, receipt, err := ledger.Decide(context.Background(), b.ledger, func(s *tally, now ledger.Moment) (string, [][]byte, error) {
+			entries, err := adding(1)(s, now)
+			return "found", entries, err
+		})
+		if found != "found" || receipt == nil || receipt.Len() != 1 || err != nil {
+			b.t.Errorf("%q, %v, %v", found, receipt, err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		left := make(chan struct{})
+		found, receipt, err = ledger.Decide(ctx, b.ledger, func(s *tally, now ledger.Moment) (string, [][]byte, error) {
+			cancel()
+			<-left // the caller goes on
+			entries, err := adding(2)(s, now)
+			return "too late", entries, err
+		})
+		close(left)
+		if found != "" || receipt != nil || !errors.Is(err, storage.ErrUnknown) {
+			b.t.Errorf("%q, %v, %v", found, receipt, err)
+		}
+		synctest.Wait()
+		found, receipt, err = ledger.Decide(context.Background(), b.ledger, func(*tally, ledger.Moment) (string, [][]byte, error) {
+			return "refused", nil, errThere
+		})
+		if found != "" || receipt != nil || !errors.Is(err, errThere) {
+			b.t.Errorf("%q, %v, %v", found, receipt, err)
+		}
+	})
+}

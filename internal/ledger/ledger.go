@@ -202,6 +202,16 @@ func (l *Ledger[S]) InDoubt() bool {
 	return l.queue.leftInHand() || l.pending.Load() != nil || errors.Is(l.Refusal(), storage.ErrUnknown)
 }
 
+// Doubtful is the state with the batch that is stored and not known to be signed,
+// which may never become what Read gives. There is none where ok is false. Who looks
+// here first, and then at Read, misses no batch that was stored before.
+func (l *Ledger[S]) Doubtful() (state S, ok bool) {
+	if p := l.pending.Load(); p != nil && p.tip != nil {
+		return p.tip.state, true
+	}
+	return state, false
+}
+
 // refuse makes err the reason of all refusals, unless there is one, and gives
 // the reason.
 func (l *Ledger[S]) refuse(err error) error {

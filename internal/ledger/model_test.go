@@ -218,3 +218,44 @@ func FuzzBatch(f *testing.F) {
 		}
 	})
 }
+
+// FuzzStored gives what stands beside the batches, the head and a signature, as an
+// enemy may write it: a ledger that finds it opens, and where it takes another than
+// its own, Verify or the anchor says so.
+func FuzzStored(f *testing.F) {
+	ctx := context.Background()
+	s, k := memory.New(), newKey()
+	l, err := ledger.Open(ctx, config(s, k, newHands()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	must(f, l, 1, 2, 3)
+	must(f, l, 4)
+	l.Close(ctx)
+	keys := []string{ledger.HeadKey("test/1"), ledger.SignatureKey("test/1", 1), ledger.SignatureKey("test/1", 2)}
+	own := make([][]byte, len(keys))
+	for i, key := range keys {
+		if own[i], err = get(s, key); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(i), own[i])
+		f.Add(uint8(i), own[(i+1)%len(own)])
+	}
+	f.Add(uint8(0), []byte{})
+	f.Fuzz(func(t *testing.T, which uint8, stored []byte) {
+		if len(stored) > storage.MaxValue {
+			return
+		}
+		i := int(which) % len(keys)
+		bad := s.Clone()
+		put(t, bad, keys[i], stored)
+		l := open(t, config(bad, k, newHands()))
+		_, err := l.Verify(ctx)
+		if string(stored) != string(own[i]) && err == nil && l.Refusal() == nil {
+			t.Errorf("%s is %x, and nobody says so", keys[i], stored)
+		}
+		if string(stored) == string(own[i]) && (err != nil || l.Refusal() != nil) {
+			t.Errorf("%v, %v", err, l.Refusal())
+		}
+	})
+}

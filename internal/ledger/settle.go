@@ -14,7 +14,7 @@ import (
 const tries = 3
 
 // pending is a batch that is stored and not known to be signed. It is not state.
-// Only the committer looks into it.
+// It is never changed.
 type pending[S State[S]] struct {
 	batch *batch
 	base  *tip[S]
@@ -29,7 +29,8 @@ func (l *Ledger[S]) settle(ctx context.Context) error {
 		return nil
 	}
 	seq := p.base.header.Seq + 1
-	if err := l.judge(p); err != nil {
+	p, err := l.judge(p)
+	if err != nil {
 		return err
 	}
 	var cause error
@@ -85,22 +86,24 @@ func (l *Ledger[S]) show(t *tip[S], c document.Checkpoint) {
 	l.pending.Store(nil)
 }
 
-// judge makes up its mind about a pending batch that was found in the store.
-func (l *Ledger[S]) judge(p *pending[S]) error {
+// judge makes up its mind about a pending batch that was found in the store, and
+// gives it with its tip.
+func (l *Ledger[S]) judge(p *pending[S]) (*pending[S], error) {
 	if p.tip != nil {
-		return nil
+		return p, nil
 	}
 	seq := p.base.header.Seq + 1
 	if ahead := p.batch.header.Time - l.cfg.Clock.Now().Unix; ahead > 0 {
 		// It may be our own, from before the clock was put back: time will tell.
-		return l.failAt("settle", seq, fmt.Errorf("%w: an unsigned batch lies %v ahead of it", ErrClock, time.Duration(ahead)*time.Second))
+		return nil, l.failAt("settle", seq, fmt.Errorf("%w: an unsigned batch lies %v ahead of it", ErrClock, time.Duration(ahead)*time.Second))
 	}
 	t, err := p.base.fold(p.batch, l.cfg.Rules, S.Judge)
 	if err != nil {
-		return l.refuse(l.failAt("settle", seq, err))
+		return nil, l.refuse(l.failAt("settle", seq, err))
 	}
-	p.tip = t
-	return nil
+	p = &pending[S]{batch: p.batch, base: p.base, tip: t}
+	l.pending.Store(p)
+	return p, nil
 }
 
 // advance has the key sign the batch. Whatever else the key answers is an error.

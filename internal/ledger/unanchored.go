@@ -94,15 +94,6 @@ func (l *Ledger[S]) foldSigned(ctx context.Context) error {
 	return nil
 }
 
-// Doubtful is the state with the batch that is stored and not known to be signed,
-// in a ledger that OpenUnanchored gave. There is none where ok is false.
-func (l *Ledger[S]) Doubtful() (state S, ok bool) {
-	if p := l.pending.Load(); p != nil && p.tip != nil {
-		return p.tip.state, true
-	}
-	return state, false
-}
-
 // vouched is the stored checkpoint of a batch, verified, if there is one.
 func (l *Ledger[S]) vouched(ctx context.Context, seq uint64, head document.Hash) (c document.Checkpoint, signed bool, err error) {
 	records, err := l.piece(ctx, seq, seq)
