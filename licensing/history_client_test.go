@@ -55,11 +55,11 @@ type uncertain struct {
 
 // ask asks the node, under one request key or none, until the answer is certain or
 // the client has had enough.
-func (c *client) ask(key string, f func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) error) (err error, before uncertain) {
+func (c *client) ask(key string, f func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) error) (before uncertain, err error) {
 	for attempt := 0; ; attempt++ {
 		p := c.h.up(c.node)
 		if p == nil {
-			return errHistoryLine, uncertain{any: true, lost: true}
+			return uncertain{any: true, lost: true}, errHistoryLine
 		}
 		patience := time.Second
 		if c.chance(4) {
@@ -74,10 +74,10 @@ func (c *client) ask(key string, f func(ctx context.Context, m *licensing.Manage
 		}
 		switch {
 		case err == nil:
-			return nil, before
+			return before, nil
 		case !errors.As(err, &e) || e.Message == "" || e.Advice == "" || e.Op == "":
 			c.h.Errorf("an error that does not say enough: %#v", err)
-			return err, uncertain{any: true, lost: true}
+			return uncertain{any: true, lost: true}, err
 		case p.dead.Load():
 			before.any, before.lost = true, true
 		case errors.Is(err, licensing.ErrUnknown):
@@ -85,7 +85,7 @@ func (c *client) ask(key string, f func(ctx context.Context, m *licensing.Manage
 			before.lost = before.lost || e.Intent == 0
 		}
 		if key == "" || !before.any || attempt > 4 || c.chance(25) {
-			return err, before
+			return before, err
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (c *client) detached(r licensing.DetachRequest, recipient int, d *licensing
 func (c *client) detachOnline() {
 	r, key, call := c.request(c.node.number, false), c.key(70), c.h.moment()
 	var d *licensing.Detached
-	err, before := c.ask(key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
+	before, err := c.ask(key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
 		d, err = m.Detach(ctx, r, o)
 		return err
 	})
@@ -183,7 +183,7 @@ func (c *client) detachFile() {
 	recipient := c.rand.IntN(len(c.h.nodes))
 	r, key, call := c.request(recipient, true), c.key(70), c.h.moment()
 	var d *licensing.Detached
-	err, before := c.ask(key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
+	before, err := c.ask(key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
 		d, err = m.Detach(ctx, r, o)
 		return err
 	})
@@ -216,7 +216,7 @@ func (c *client) cancel(offline bool) {
 	}
 	key, call := c.key(50), c.h.moment()
 	var out *licensing.Cancelled
-	err, before := c.ask(key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
+	before, err := c.ask(key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
 		out, err = m.CancelDetach(ctx, licensing.CancelRequest{Offline: offline, License: l.id}, o)
 		return err
 	})
@@ -266,7 +266,7 @@ func (c *client) install() {
 		right = to == c.h.office
 	}
 	l, call := f.lent, c.h.moment()
-	err, before := at.ask(c.key(50), func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) error {
+	before, err := at.ask(c.key(50), func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) error {
 		return m.Install(ctx, f.bytes, o)
 	})
 	end := c.h.moment()
@@ -323,7 +323,7 @@ func (c *client) download() {
 func (c *client) check() {
 	feature, call := uint32(1+c.rand.IntN(historyFeatures)), c.h.moment()
 	var g *licensing.Grant
-	err, _ := c.ask("", func(ctx context.Context, m *licensing.Manager, _ *licensing.ChangeOptions) (err error) {
+	_, err := c.ask("", func(ctx context.Context, m *licensing.Manager, _ *licensing.ChangeOptions) (err error) {
 		g, err = m.Check(ctx, worldVendor, worldProduct, feature)
 		return err
 	})
@@ -353,7 +353,7 @@ func (c *client) again() {
 	}
 	call := c.h.moment()
 	var d *licensing.Detached
-	err, before := c.ask(r.key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
+	before, err := c.ask(r.key, func(ctx context.Context, m *licensing.Manager, o *licensing.ChangeOptions) (err error) {
 		d, err = m.Detach(ctx, r.request, o)
 		return err
 	})
