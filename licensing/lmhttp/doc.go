@@ -21,6 +21,12 @@
 // written; one more waits a second and is then told to come again. An operation has
 // 20 s: when a key needs longer, the answer is that the outcome is not known.
 //
+// # Other managers
+//
+// They speak to this one at peer/messages, where no token is asked for: every
+// message proves who it is from. [Exchange] is the other end, for
+// [licensing.Peers]. A manager without Peers refuses them all.
+//
 // # What the server around it must do
 //
 // The handler reads and writes at the pace of the connection. It is the
