@@ -50,7 +50,9 @@ func TestPeerServers(t *testing.T) {
 			io.WriteString(w, `{"error":{"code":59,"message":"this manager keeps to itself"}}`)
 		}, "403: \"this manager keeps to itself\""},
 		{"another program", func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "status 404"},
-		{"redirects", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }, "status 307"},
+		{"redirects", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, "status 307"},
 		{"garbage", func(w http.ResponseWriter, r *http.Request) { w.Write(bytes.Repeat([]byte{'x'}, 100)) }, "no message"},
 		{"no base64", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"message":"%%%"}`) }, "not base64"},
 		{"twice", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"message":"AAAA","message":"AAAA"}`) }, "no message"},
