@@ -70,12 +70,13 @@ func beside(b *testing.B, bus transport.Bus, id transport.KeyID, answer []byte) 
 		took = append(took, timed(b, exchange))
 		tookBare = append(tookBare, timed(b, echo))
 	}
-	rate, p99 := summary(took)
-	bareRate, bareP99 := summary(tookBare)
+	rate, median, p99 := summary(took)
+	bareRate, bareMedian, bareP99 := summary(tookBare)
 	b.ReportMetric(0, "ns/op") // of both together: without meaning
 	b.ReportMetric(rate, "exchanges/s")
 	b.ReportMetric(bareRate, "bare/s")
 	b.ReportMetric(rate/bareRate, "ratio")
+	b.ReportMetric(bareMedian/median, "median-ratio")
 	b.ReportMetric(p99, "p99-µs")
 	b.ReportMetric(bareP99, "bare-p99-µs")
 	b.ReportMetric(bareP99/p99, "p99-ratio")
@@ -89,15 +90,16 @@ func timed(b *testing.B, f func() error) time.Duration {
 	return time.Since(began)
 }
 
-// summary gives how many go into a second, and the 99th percentile in microseconds.
-func summary(took []time.Duration) (rate, p99 float64) {
+// summary gives how many go into a second, and the median and the 99th percentile in
+// microseconds.
+func summary(took []time.Duration) (rate, median, p99 float64) {
 	var sum time.Duration
 	for _, t := range took {
 		sum += t
 	}
 	slices.Sort(took)
-	at := took[len(took)*99/100]
-	return float64(len(took)) / sum.Seconds(), float64(at.Nanoseconds()) / 1000
+	at := func(percent int) float64 { return float64(took[len(took)*percent/100].Nanoseconds()) / 1000 }
+	return float64(len(took)) / sum.Seconds(), at(50), at(99)
 }
 
 // bare plugs in a device with that answer and opens it with gousb alone.
