@@ -51,7 +51,6 @@ const (
 	OutcomeInstalled Outcome = 1 // the license of a detach is installed here
 	OutcomeNothing   Outcome = 2 // it was refused, or never reached the other: no seat has left
 	OutcomeReturned  Outcome = 3 // the origin's key has signed for the return
-	OutcomeHome      Outcome = 4 // the origin's manager says that the seats are home without it
 )
 
 // settled is the body of an [entryIntentSettled].
@@ -292,7 +291,6 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 			l.become(was, h)
 			l.remember(i.Request, h, at.Time)
 		}
-	case i.Kind == IntentReturn && b.Outcome == OutcomeHome: // its record stays: only a signature of the key takes that
 	default:
 		return fmt.Errorf("intent %d of kind %d cannot end with outcome %d", i.ID, i.Kind, b.Outcome)
 	}

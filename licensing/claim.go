@@ -58,25 +58,38 @@ func unused[S ledger.State[S]](l *ledger.Ledger[S], ask func(s S, now int64) err
 	return ask(state, now.Unix)
 }
 
+// try takes a key that is free.
+func (c *claims) try(key document.Hash) (release func(), free bool) {
+	release, taken := c.seize(key)
+	return release, taken == nil
+}
+
+// seize takes a key, or gives what is closed when it is free again.
+func (c *claims) seize(key document.Hash) (release func(), taken <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if taken, waiting := c.held[key]; waiting {
+		return nil, taken
+	}
+	if c.held == nil {
+		c.held = make(map[document.Hash]chan struct{})
+	}
+	free := make(chan struct{})
+	c.held[key] = free
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.held, key)
+		close(free)
+	}, nil
+}
+
 func (c *claims) take(ctx context.Context, key document.Hash) (release func(), err error) {
 	for {
-		c.mu.Lock()
-		taken, waiting := c.held[key]
-		if !waiting {
-			if c.held == nil {
-				c.held = make(map[document.Hash]chan struct{})
-			}
-			free := make(chan struct{})
-			c.held[key] = free
-			c.mu.Unlock()
-			return func() {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				delete(c.held, key)
-				close(free)
-			}, nil
+		release, taken := c.seize(key)
+		if taken == nil {
+			return release, nil
 		}
-		c.mu.Unlock()
 		select {
 		case <-taken:
 		case <-ctx.Done():

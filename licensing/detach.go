@@ -108,11 +108,11 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 	})
 	if unseen := errors.Is(err, DongleNotFound); m.peers != nil && (unseen || errors.Is(err, NoService) && !errors.Is(err, ErrUnknown)) {
-		switch at, why := m.originOf(ctx, req.Key); {
-		case at != nil && !at.own() && unknown != nil:
+		switch at, why := m.originsOf(ctx, req.Key); {
+		case why == nil && !at[0].own() && unknown != nil:
 			err = unknown
-		case at != nil && !at.own():
-			return m.fetch(ctx, op, at, req.Key, request)
+		case why == nil && !at[0].own():
+			return m.fetch(ctx, op, at[0], req.Key, request)
 		case at == nil && unseen:
 			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
 		}

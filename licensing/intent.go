@@ -3,6 +3,7 @@ package licensing
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,8 +64,10 @@ type intents struct {
 	wake   chan struct{} // something may be due
 	cancel context.CancelFunc
 	ended  chan struct{}
+	group  sync.WaitGroup // settling, one for each manager
 
 	mu    sync.Mutex
+	busy  map[string]bool // by the public key of a manager with which something is being settled
 	boot  time.Duration
 	tries map[uint64]*try // by intent
 }
@@ -78,7 +81,7 @@ type try struct {
 }
 
 func newIntents(boot time.Duration) *intents {
-	return &intents{wake: make(chan struct{}, 1), ended: make(chan struct{}), tries: make(map[uint64]*try), boot: boot}
+	return &intents{wake: make(chan struct{}, 1), ended: make(chan struct{}), tries: make(map[uint64]*try), busy: make(map[string]bool), boot: boot}
 }
 
 // start begins to settle.
@@ -95,6 +98,7 @@ func (in *intents) close() {
 	if in != nil && in.cancel != nil {
 		in.cancel()
 		<-in.ended
+		in.group.Wait()
 	}
 }
 
@@ -193,32 +197,82 @@ func (m *Manager) settleAll(ctx context.Context) {
 	}
 }
 
-// settleDue tries once to settle everything that is due and whose manager
-// answers, and gives the time until something else is, 0 for never.
+// settleDue begins to settle everything that is due and whose manager answers, and
+// gives the time until something else is, 0 for never. A manager that hangs holds up
+// what is pending with itself alone.
 func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
 	state, _ := m.local.Read()
 	pending := make(map[uint64]bool)
+	due := make(map[string][]*detach.Intent) // by the manager's public key
 	for i := range state.Intents() {
 		pending[i.ID] = true
-		if ctx.Err() != nil || m.refusal() != nil || !m.originBy(i.Peer, i.PeerKey).answers() {
+		if ctx.Err() != nil || m.refusal() != nil || !slices.ContainsFunc(m.takers(i), (*origin).answers) {
 			continue
 		}
 		wait := m.intents.wait(i, m.opts.Clock.Elapsed())
 		if wait <= 0 {
-			err := m.settle(ctx, i)
-			if err == nil {
-				continue // also where it is left to its caller again: that kicks
-			}
-			m.intents.failed(i.ID, err)
-			m.opts.Logger.Info("an operation with another manager is still pending", "intent", i.ID, "error", err)
-			wait = m.intents.wait(i, m.opts.Clock.Elapsed())
-		}
-		if wait = max(wait, time.Millisecond); next == 0 || wait < next {
+			due[string(i.PeerKey)] = append(due[string(i.PeerKey)], i)
+		} else if next == 0 || wait < next {
 			next = wait
 		}
 	}
 	m.intents.keep(pending)
+	for with, list := range due {
+		if m.intents.begin(with) {
+			m.intents.group.Go(func() {
+				m.intents.end(with, m.settleList(ctx, list))
+			})
+		}
+	}
 	return next
+}
+
+// settleList tries once to settle what is pending with one manager, as long as that
+// answers. It reports whether anything was tried.
+func (m *Manager) settleList(ctx context.Context, list []*detach.Intent) (tried bool) {
+	for _, i := range list {
+		err := m.settle(ctx, i)
+		if errors.Is(err, errTaken) {
+			continue
+		}
+		tried = true
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return tried
+		}
+		m.intents.failed(i.ID, err)
+		m.opts.Logger.Info("an operation with another manager is still pending", "intent", i.ID, "error", err)
+		if _, answered := errors.AsType[*peer.Refused](err); !answered {
+			return tried // the others are tried when it is due again
+		}
+	}
+	return tried
+}
+
+// errTaken says that an intent's caller is at it, and kicks when he is done.
+var errTaken = errors.New("somebody is at it")
+
+// begin reports whether nothing is being settled with a manager just now, and end says
+// so again.
+func (in *intents) begin(with string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.busy[with] {
+		return false
+	}
+	in.busy[with] = true
+	return true
+}
+
+func (in *intents) end(with string, again bool) {
+	in.mu.Lock()
+	delete(in.busy, with)
+	in.mu.Unlock()
+	if again {
+		in.kick()
+	}
 }
 
 // settle ends an intent, if its manager lets it.
@@ -232,14 +286,14 @@ func (m *Manager) settle(ctx context.Context, i *detach.Intent) error {
 // undo ends a detach that is no longer waited for: no license is made any more,
 // and one that was made goes back without ever having worked here.
 func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
-	release, err := m.claims.take(ctx, i.Own)
-	if err != nil {
-		return err
+	release, free := m.claims.try(i.Own)
+	if !free {
+		return errTaken
 	}
 	defer release()
 	state, now := m.local.Read()
 	if state.Intent(i.ID) != i || m.intents.wait(i, m.opts.Clock.Elapsed()) > 0 {
-		return nil // it has ended, or its caller came back
+		return errTaken // it has ended, or its caller came back
 	}
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
 	var ask detachAsk
@@ -257,7 +311,7 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 	if err != nil {
 		return err
 	}
-	license, err := m.openAnswer(body, i)
+	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
 		return err
 	}
@@ -276,12 +330,6 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 		return m.handOver(ctx, now)
 	}
 	return nil
-}
-
-// isHome reports whether an origin that refuses a return for that reason has the
-// seats without it: it came another way too, or the license has died there.
-func isHome(c Code) bool {
-	return c == InvalidUpdateOrAlreadyInstalled || c == DetachedLicenseExpired
 }
 
 // neverOut reports whether a recalled request has no seat out, for good.

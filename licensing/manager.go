@@ -61,7 +61,8 @@ type Manager struct {
 
 	peers    *peers // nil: it keeps to itself
 	intents  *intents
-	recalled recalled
+	recalled recent // requests of others
+	fetching recent // own requests, sent and not answered
 
 	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
 

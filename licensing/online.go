@@ -1,10 +1,12 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
@@ -29,9 +31,13 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 	if intent != nil && intent.Kind != detach.IntentDetach {
 		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
 	}
-	in, err := m.pursue(ctx, r.Key, request, intent)
-	if errors.Is(err, errRecalled) { // it was given up and had made no license: begin anew
-		in, err = m.pursue(ctx, r.Key, request, nil)
+	var in *detach.Installed
+	err := errRecalled
+	if intent != nil {
+		in, err = m.goOn(ctx, intent)
+	}
+	if errors.Is(err, errRecalled) { // or given up, and it had made no license: begin anew
+		in, err = m.beginOnline(ctx, r.Key, request)
 	}
 	if err != nil {
 		return nil, fail(op, err)
@@ -42,28 +48,52 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 // errRecalled says that a request was recalled before it made a license.
 var errRecalled = errors.New("the request was recalled")
 
-// pursue obtains a license, by the intent that is pending for it or by a new one.
-func (m *Manager) pursue(ctx context.Context, key uint64, request detach.DetachRequest, intent *detach.Intent) (*detach.Installed, error) {
-	again := intent != nil
-	own := newOwn()
-	if again {
-		own = intent.Own
-	}
-	release, err := m.claims.take(ctx, own) // before it is recorded, so that nobody settles it meanwhile
+// goOn obtains the license of a pending intent.
+func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Installed, error) {
+	release, err := m.claims.take(ctx, intent.Own)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if !again {
-		at, err := m.originOf(ctx, key)
-		if err != nil {
-			return nil, err
+	return m.obtain(ctx, intent, true)
+}
+
+// beginOnline obtains a license from the manager that has the key. Where several
+// tell of it, one that says no, and says it for certain, may be lying.
+func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.DetachRequest) (in *detach.Installed, err error) {
+	origins, err := m.originsOf(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, at := range origins {
+		in, over, err := m.beginAt(ctx, at, key, request)
+		if err == nil || !over {
+			return in, err
 		}
-		if intent, err = m.intendDetach(ctx, at, key, request, own); err != nil {
-			return nil, doubting(err, request.Request, m.local)
+		if first == nil {
+			first = err
 		}
 	}
-	return m.obtain(ctx, intent, again)
+	return nil, first
+}
+
+// beginAt records the intent and obtains a license from one manager. over says, with
+// an error, that nothing has come of it.
+func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest) (in *detach.Installed, over bool, err error) {
+	own := newOwn()
+	release, err := m.claims.take(ctx, own) // before it is recorded, so that nobody settles it meanwhile
+	if err != nil {
+		return nil, false, err
+	}
+	defer release()
+	intent, err := m.intendDetach(ctx, at, key, request, own)
+	if err != nil {
+		return nil, false, doubting(err, request.Request, m.local)
+	}
+	in, err = m.obtain(ctx, intent, false)
+	state, _ := m.local.Read()
+	return in, state.Intent(intent.ID) == nil && !errors.Is(err, ErrUnknown), err
 }
 
 func obtained(in *detach.Installed) *Detached {
@@ -140,7 +170,7 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*de
 	if err != nil {
 		return nil, m.unobtained(ctx, i, at, err, again)
 	}
-	license, err := m.openAnswer(body, i)
+	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
@@ -219,7 +249,7 @@ func pending(i *detach.Intent, c Code, what string, err error) error {
 }
 
 // openAnswer gives the license in an origin's answer, verified.
-func (m *Manager) openAnswer(body []byte, i *detach.Intent) (*document.License, error) {
+func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*document.License, error) {
 	var answer detachAnswer
 	if err := document.Decode("answer to a detach", body, document.MaxPeerMessage, &answer); err != nil {
 		return nil, err
@@ -231,7 +261,16 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent) (*document.License, 
 	if envelope.Kind != document.KindLicense || envelope.Origin != i.Key || envelope.Recipient != m.self.id() {
 		return nil, fmt.Errorf("it is a %v of key %d for lmsId %d, not what was asked for", envelope.Kind, envelope.Origin, envelope.Recipient)
 	}
-	return m.openLicense(envelope)
+	license, err := m.openLicense(envelope)
+	if err != nil {
+		return nil, err
+	}
+	ask.Recall = false
+	state, _ := m.local.Read()
+	if license.Terms.Request != servedKey(state.Book().Local().Fingerprint, ask.Own, document.Encode(ask)) {
+		return nil, fmt.Errorf("license %d was made for another request", license.Terms.License)
+	}
+	return license, nil
 }
 
 // installObtained installs a license and settles its intent, in one batch.
@@ -265,14 +304,15 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
 	switch {
-	case isRefused && refused.Code != GetResponseFailed:
+	case isRefused && refused.Code != GetResponseFailed && !m.fetching.has(own, m.opts.Clock.Elapsed()):
 		return nil, fail(op, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)})
-	case failure != nil && !failure.Sent:
+	case failure != nil && !failure.Sent && !isRefused:
 		return nil, &Error{
 			Op: op, Code: ServerNotFound, Err: err, Advice: "Ask again when it can be reached.",
 			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
 		}
-	case err != nil:
+	case err != nil: // or refused, while an earlier copy of the request may be on its way
+		m.fetching.add(own, m.opts.Clock.Elapsed())
 		return nil, &Error{
 			Op: op, Code: ServerNotFound, Err: errors.Join(ErrUnknown, err),
 			Message: fmt.Sprintf("%s does not answer; whether it has detached the license is not known", at.name()),
@@ -322,12 +362,12 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 	if i := state.ReturnOf(terms.License, terms.Key); i != nil {
 		return m.giveOnline(ctx, op, i)
 	}
-	at, err := m.originOf(ctx, terms.Key)
+	origins, err := m.originsOf(ctx, terms.Key)
 	if err != nil {
 		return nil, fail(op, err)
 	}
 	intent := detach.Intent{
-		ID: newIntentID(), Kind: detach.IntentReturn, Peer: at.id, PeerKey: at.public, Key: terms.Key, Own: newOwn(),
+		ID: newIntentID(), Kind: detach.IntentReturn, Peer: origins[0].id, PeerKey: origins[0].public, Key: terms.Key, Own: newOwn(),
 		License: terms.License, Until: terms.Death, Request: request,
 	}
 	also := func(s *detach.Local, now int64) ([][]byte, error) {
@@ -384,28 +424,64 @@ func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
 	if record == nil {
 		return nil
 	}
-	at := m.originBy(i.Peer, i.PeerKey)
-	body, err := at.ask(ctx, verbReturn, returnAsk{Own: i.Own, Return: record.Return.Bytes()}, nil)
-	if r, ok := errors.AsType[*peer.Refused](err); ok && isHome(r.Code) {
-		_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeHome), nil
-		})
+	proof, err := m.hand(ctx, i, record)
+	if err != nil {
 		return err
-	} else if ok && r.Code != GetResponseFailed {
-		return pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
-	}
-	if err != nil {
-		return pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
-	}
-	var proof document.Proof
-	if err = document.Decode("receipt of a return", body, document.MaxPeerMessage, &proof); err == nil {
-		err = detach.VerifyReturned(proof, record.Origin, record.Return)
-	}
-	if err != nil {
-		return pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
 	_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
 		return s.SettleReturned(i.ID, proof), nil
 	})
 	return err
+}
+
+// hand gives a return to whoever tells of the key that it came from, until one has
+// the key's signature for it: nothing less says that the seats are home.
+func (m *Manager) hand(ctx context.Context, i *detach.Intent, record *detach.CancelledRecord) (proof document.Proof, err error) {
+	for n, at := range m.takers(i) {
+		one, fault := m.handTo(ctx, i, record, at)
+		if fault == nil {
+			return one, nil
+		}
+		if n == 0 {
+			err = fault
+		}
+	}
+	return proof, err
+}
+
+// takers are the managers that may take a return: the one it was meant for first,
+// then all others that have the key, for it may have moved.
+func (m *Manager) takers(i *detach.Intent) []*origin {
+	all := []*origin{m.originBy(i.Peer, i.PeerKey)}
+	add := func(o *origin) {
+		if !slices.ContainsFunc(all, func(known *origin) bool { return bytes.Equal(known.public, o.public) }) {
+			all = append(all, o)
+		}
+	}
+	if s := m.rack.find(i.Key); s != nil && s.accessible() {
+		add(m.ownOrigin())
+	}
+	for _, c := range m.claimants() {
+		if c.silent.IsZero() && slices.ContainsFunc(c.keys, func(k remoteKey) bool { return k.ID == i.Key }) {
+			add(m.originBy(c.computer.Computer.ID, c.computer.Computer.Sign))
+		}
+	}
+	return all
+}
+
+func (m *Manager) handTo(ctx context.Context, i *detach.Intent, record *detach.CancelledRecord, at *origin) (proof document.Proof, err error) {
+	body, err := at.ask(ctx, verbReturn, returnAsk{Own: i.Own, Return: record.Return.Bytes()}, nil)
+	if r, ok := errors.AsType[*peer.Refused](err); ok && r.Code != GetResponseFailed {
+		return proof, pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
+	}
+	if err != nil {
+		return proof, pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
+	}
+	if err = document.Decode("receipt of a return", body, document.MaxPeerMessage, &proof); err == nil {
+		err = detach.VerifyReturned(proof, record.Origin, record.Return)
+	}
+	if err != nil {
+		return proof, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
+	}
+	return proof, nil
 }

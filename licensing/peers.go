@@ -50,7 +50,9 @@ const (
 	listWithin = time.Second // a list waits for others no longer
 	listFresh  = time.Second // and not at all for what is younger
 
-	maxStations = 256 // addresses that are asked
+	maxStations = 256      // addresses that are asked
+	maxSame     = 4        // addresses of one manager that was found
+	maxTold     = 16 << 20 // bytes of keys that all managers that were found tell together
 )
 
 // peers is the other managers as this one sees them.
@@ -84,6 +86,7 @@ type seen struct {
 	problem  error                 // why it is silent, or does not tell its keys
 	ahead    int64                 // its clock, seconds
 	keys     []remoteKey           // ordered by id
+	told     int                   // what they came in, bytes
 	polled   time.Duration         // by the steady clock; when it answered last, 0 where its news are out of date
 }
 
@@ -110,7 +113,7 @@ func (m *Manager) startPeers() {
 			return state.Book().Local().Fingerprint
 		},
 	}
-	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.admit, m.serve)
+	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.serve)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	m.peers = p
 	for _, address := range p.opts.Addresses {
@@ -177,7 +180,7 @@ func (p *peers) watch(s *station) {
 	failures := 0
 	for {
 		switch err := p.poll(p.ctx, s, 0); {
-		case errors.Is(err, errOwn):
+		case errors.Is(err, errOwn), errors.Is(err, errSame):
 			p.mu.Lock()
 			if p.at[s.address] == s {
 				delete(p.at, s.address)
@@ -209,8 +212,12 @@ func (p *peers) watch(s *station) {
 	}
 }
 
-// errOwn says that this very manager answers at an address.
-var errOwn = errors.New("this manager itself answers there")
+// errOwn says that this very manager answers at an address, and errSame that one does
+// that answers at enough others.
+var (
+	errOwn  = errors.New("this manager itself answers there")
+	errSame = errors.New("a manager answers there that answers at other addresses too")
+)
 
 // poll asks a manager who it is and for its keys, unless somebody else did less
 // than fresh ago.
@@ -233,9 +240,10 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 		return errOwn
 	}
 	var keys []remoteKey
+	var told int
 	var problem error // with what it tells, though it answers
 	if err == nil {
-		keys, problem = p.inventory(ctx, s.address, g)
+		keys, told, problem = p.inventory(ctx, s.address, g)
 		if silence, ok := errors.AsType[*peer.Error](problem); ok && silence.Sent {
 			err = problem
 		}
@@ -260,7 +268,23 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	if was.computer == nil || !sameKeys(was.computer, g.Fingerprint) {
 		p.reportConflict(g.Fingerprint)
 	}
-	s.now = seen{computer: g.Fingerprint, problem: problem, ahead: g.Ahead, keys: keys, polled: max(1, elapsed())}
+	same, all := 0, told
+	for _, o := range p.at {
+		if o == s || o.fixed {
+			continue
+		}
+		all += o.now.told
+		if o.now.computer != nil && sameKeys(o.now.computer, g.Fingerprint) {
+			same++
+		}
+	}
+	switch {
+	case !s.fixed && same >= maxSame:
+		return errSame
+	case !s.fixed && all > maxTold:
+		keys, told, problem = nil, 0, errors.New("what the managers on the network tell of their keys is too much")
+	}
+	s.now = seen{computer: g.Fingerprint, problem: problem, ahead: g.Ahead, keys: keys, told: told, polled: max(1, elapsed())}
 	p.manager.intents.kick()
 	return nil
 }

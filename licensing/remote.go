@@ -26,8 +26,10 @@ type inventory struct {
 	Keys []remoteKey `cbor:"1,keyasint"`
 }
 
-// maxInventory is how many bytes of keys a manager tells.
-const maxInventory = document.MaxPeerMessage - 64<<10
+const (
+	maxInventory  = document.MaxPeerMessage - 64<<10 // how many bytes of keys a manager tells
+	maxRemoteKeys = 256                              // and how many keys
+)
 
 // remoteKey is a key elsewhere.
 type remoteKey struct {
@@ -52,12 +54,13 @@ type remoteFeature struct {
 }
 
 // inventory asks a manager for its keys.
-func (p *peers) inventory(ctx context.Context, address string, g *peer.Greeting) ([]remoteKey, error) {
+func (p *peers) inventory(ctx context.Context, address string, g *peer.Greeting) (keys []remoteKey, size int, err error) {
 	body, err := p.self.Ask(ctx, p.opts.Exchange, address, g, verbInventory, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return parseInventory(body)
+	keys, err = parseInventory(body)
+	return keys, len(body), err
 }
 
 // parseInventory reads what a stranger tells of his keys. It may be a lie, and
@@ -66,6 +69,9 @@ func parseInventory(body []byte) ([]remoteKey, error) {
 	var list inventory
 	if err := document.Decode("inventory", body, document.MaxPeerMessage, &list); err != nil {
 		return nil, err
+	}
+	if len(list.Keys) > maxRemoteKeys {
+		return nil, fmt.Errorf("inventory: %d keys, at most %d are read", len(list.Keys), maxRemoteKeys)
 	}
 	for i, k := range list.Keys {
 		bad := func(format string, args ...any) ([]remoteKey, error) {
@@ -126,8 +132,8 @@ func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
 		if len(k.Features) == 0 {
 			continue
 		}
-		if size += len(document.Encode(k)); size > maxInventory {
-			m.opts.Logger.Warn("too many features to tell other managers of; a key is left out", "key", k.ID)
+		if size += len(document.Encode(k)); size > maxInventory || len(list.Keys) == maxRemoteKeys {
+			m.opts.Logger.Warn("too many keys and features to tell other managers of; some are left out", "key", k.ID)
 			break
 		}
 		list.Keys = append(list.Keys, k)
@@ -140,22 +146,26 @@ func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
 func (m *Manager) here() ([]*slot, []remote) {
 	away := m.remotes()
 	slots := slices.DeleteFunc(slices.Clone(m.rack.all()), func(s *slot) bool {
-		return slices.ContainsFunc(away, func(r remote) bool { return r.ID == s.info.ID })
+		_, moved := slices.BinarySearchFunc(away, s.info.ID, func(r remote, id uint64) int { return cmp.Compare(r.ID, id) })
+		return moved
 	})
 	return slots, away
 }
 
 // remotes gives the keys elsewhere that are not plugged in here, by id, each from
-// the manager that is preferred for it.
+// the manager that is believed most. That a key which was here is elsewhere now is
+// believed only of managers that somebody named.
 func (m *Manager) remotes() []remote {
+	seen := make(map[uint64]bool)
 	var all []remote
-	for _, s := range m.claimants() {
-		for i := range s.keys {
-			k := &s.keys[i]
+	for _, c := range m.claimants() {
+		for i := range c.keys {
+			k := &c.keys[i]
 			local := m.rack.find(k.ID)
-			known := slices.ContainsFunc(all, func(r remote) bool { return r.ID == k.ID })
-			if !known && (local == nil || !local.accessible() && !k.Inaccessible && s.silent.IsZero()) {
-				all = append(all, remote{k, s})
+			moved := local != nil && !local.accessible() && !k.Inaccessible && c.silent.IsZero() && c.trust < stranger
+			if !seen[k.ID] && (local == nil || moved) {
+				seen[k.ID] = true
+				all = append(all, remote{k, c.sight})
 			}
 		}
 	}
@@ -169,33 +179,67 @@ type remote struct {
 	at sight
 }
 
-// claimants gives the managers that may have keys, in the order in which they
-// are believed: those that answer, and of them those added by hand, those in the
-// settings, and those found.
-func (m *Manager) claimants() []sight {
+// trust says why a manager is believed to have the keys that it tells of: nothing
+// proves it before a seat has come from there. Less is more.
+type trust int
+
+const (
+	byHand   trust = iota // its fingerprint was added
+	named                 // its address is in the settings
+	stranger              // it was found on the network
+)
+
+// claimant is a manager that tells of keys.
+type claimant struct {
+	sight
+	trust trust
+}
+
+// claimants gives the managers that tell of keys, those first that are believed
+// most, and of them those that answer. One that claims an lmsId of another is none.
+func (m *Manager) claimants() []claimant {
 	state, _ := m.local.Read()
-	rank := func(s sight) int {
+	managers := m.peers.managers()
+	var all []claimant
+	for _, s := range managers {
+		c := claimant{s, stranger}
 		known, ok := state.Book().Computer(s.computer.Computer.ID)
 		switch {
 		case ok && sameKeys(known.Fingerprint, s.computer):
-			return 0
-		case ok: // somebody else by that lmsId
-			return 3
+			c.trust = byHand
+		case ok, slices.ContainsFunc(managers, func(o sight) bool {
+			return o.computer.Computer.ID == s.computer.Computer.ID && !sameKeys(o.computer, s.computer)
+		}):
+			continue
 		case s.fixed:
-			return 1
+			c.trust = named
 		}
-		return 2
+		all = append(all, c)
 	}
-	all := m.peers.managers()
-	slices.SortStableFunc(all, func(a, b sight) int {
-		silent := func(s sight) int {
-			if s.silent.IsZero() {
-				return 0
-			}
-			return 1
+	silent := func(c claimant) int {
+		if c.silent.IsZero() {
+			return 0
 		}
-		return cmp.Or(cmp.Compare(silent(a), silent(b)), cmp.Compare(rank(a), rank(b)))
+		return 1
+	}
+	slices.SortStableFunc(all, func(a, b claimant) int {
+		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(silent(a), silent(b)))
 	})
+	return all
+}
+
+// holders gives the managers that tell of a key, of those that are believed most
+// only: a stranger does not stand in for a friend who is silent.
+func (m *Manager) holders(key uint64) []claimant {
+	var all []claimant
+	for _, c := range m.claimants() {
+		if len(all) > 0 && c.trust != all[0].trust {
+			break
+		}
+		if slices.ContainsFunc(c.keys, func(k remoteKey) bool { return k.ID == key }) {
+			all = append(all, c)
+		}
+	}
 	return all
 }
 
@@ -231,18 +275,23 @@ type origin struct {
 	at      []sight // where it may be reached; none: it is this one
 }
 
-// originOf finds the manager that has a key. The refusal is ServerNotFound, and
+// originsOf finds the manager that has a key: the first one given, or, where several
+// tell of it and are believed alike, one of them. The refusal is ServerNotFound, and
 // says who was silent and who does not tell.
-func (m *Manager) originOf(ctx context.Context, key uint64) (*origin, error) {
+func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) {
 	_, own := m.slot(ctx, key)
 	if !errors.Is(own, DongleNotFound) && !errors.Is(own, NoService) {
-		return m.ownOrigin(), own
+		return []*origin{m.ownOrigin()}, own
 	}
 	for range 2 {
-		for _, s := range m.claimants() {
-			if s.silent.IsZero() && slices.ContainsFunc(s.keys, func(k remoteKey) bool { return k.ID == key }) {
-				return m.originBy(s.computer.Computer.ID, s.computer.Computer.Sign), nil
+		var at []*origin
+		for _, c := range m.holders(key) {
+			if c.silent.IsZero() {
+				at = append(at, m.originBy(c.computer.Computer.ID, c.computer.Computer.Sign))
 			}
+		}
+		if len(at) > 0 {
+			return at, nil
 		}
 		m.peers.refresh(ctx, true)
 	}

@@ -71,6 +71,8 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	switch {
 	case ok && sameKeys(known.Fingerprint, from):
 		return nil
+	case m.opts.Peers == nil: // then only this computer asks
+		return nil
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
@@ -82,17 +84,39 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 		"%s does not know the computer with lmsId %d: add its fingerprint there", m.opts.HostName, c.ID)}
 }
 
-// serve does what a computer that was admitted asks for, this one included.
+// admittedRecipient is a computer that seats may be made for by another manager's
+// wish: one that could ask for them itself.
+func (m *Manager) admittedRecipient(lmsID uint64) (document.Recipient, error) {
+	state, _ := m.local.Read()
+	known, ok := state.Book().Computer(lmsID)
+	switch {
+	case ok:
+		return known.Recipient(), nil
+	case m.opts.Peers != nil && m.opts.Peers.AdmitFound:
+		return m.recipient(lmsID)
+	}
+	return document.Recipient{}, &detach.Refusal{
+		Code: NoResultsFound, Message: fmt.Sprintf("lmsId %d is not known to the key's manager: add its fingerprint there", lmsID),
+	}
+}
+
+// serve does what a computer asks for, this one included. Who it is, is proven; what
+// it may ask for is looked at here: a return proves itself.
 func (m *Manager) serve(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) (answer []byte, err error) {
 	switch verb {
 	case verbInventory:
-		answer = m.tell(ctx, from.Computer.ID)
+		if err = m.admit(from); err == nil {
+			answer = m.tell(ctx, from.Computer.ID)
+		}
 	case verbDetach:
 		answer, err = m.serveDetach(ctx, from, body)
 	case verbReturn:
 		answer, err = m.serveReturn(ctx, from, body)
 	default:
 		err = &detach.Refusal{Code: OutdatedVersion, Message: fmt.Sprintf("this manager does not know request %d; it is of an older version", verb)}
+	}
+	if refused, ok := errors.AsType[*peer.Refused](err); ok {
+		return nil, refused
 	}
 	if e := (*Error)(nil); errors.As(fail("answer a manager", err), &e) {
 		if e.Err != nil { // what a store or a key says is for the operator here
@@ -129,6 +153,10 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	}
 	recall := ask.Recall
 	ask.Recall = false // the same request either way
+	admitted := m.admit(from)
+	if admitted != nil && !recall { // what was made for him before he may still give up
+		return nil, admitted
+	}
 	request := detach.DetachRequest{
 		Features: ask.Features, Seats: ask.Seats, Duration: ask.Duration,
 		Request: servedKey(from, ask.Own, document.Encode(ask)),
@@ -148,7 +176,7 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	}
 	defer release()
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-		if !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
+		if !recall && !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
 			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 		}
 		r, err := p.Recall(request.Request, now.Unix)
@@ -160,9 +188,11 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	if recall {
 		// From here on no copy of the request, wherever it still is, makes a license:
 		// it was decided before this, or it is not decided any more.
-		m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
+		if admitted == nil { // else no copy of it is served anyway
+			m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
+		}
 	} else {
-		r, err := m.recipient(ask.Recipient)
+		r, err := m.admittedRecipient(ask.Recipient)
 		if err != nil {
 			return nil, err
 		}
@@ -250,9 +280,9 @@ func parseDetails(b []byte) (details []Detail) {
 	return details
 }
 
-// recalled remembers for a while the requests that were recalled. What outlives
-// it, and a restart, are requests whose nonce is long stale.
-type recalled struct {
+// recent remembers request keys for a while. What outlives it, and a restart, are
+// requests whose nonce is long stale.
+type recent struct {
 	mu    sync.Mutex
 	until map[document.Hash]time.Duration
 }
@@ -260,7 +290,7 @@ type recalled struct {
 // recallLife is far longer than a request with a good nonce can be on its way.
 const recallLife = 20 * peer.NonceLife
 
-func (r *recalled) add(key document.Hash, now time.Duration) {
+func (r *recent) add(key document.Hash, now time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.until == nil {
@@ -274,7 +304,7 @@ func (r *recalled) add(key document.Hash, now time.Duration) {
 	r.until[key] = now + recallLife
 }
 
-func (r *recalled) has(key document.Hash, now time.Duration) bool {
+func (r *recent) has(key document.Hash, now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.until[key] > now

@@ -30,10 +30,8 @@ const (
 type Door struct {
 	self Self
 
-	// Admit says why somebody may ask for nothing, or nil. Who he is, is proven.
-	admit func(from *document.Fingerprint) error
-	// Serve does what was asked. An error that wraps a [*Refused] is told with its
-	// details.
+	// Serve does what was asked. Who asks is proven; what he may ask for is its to
+	// say. An error that wraps a [*Refused] is told with its details.
 	serve func(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error)
 
 	elapsed func() time.Duration // steady
@@ -45,9 +43,9 @@ type Door struct {
 }
 
 // NewDoor makes the door of a manager.
-func NewDoor(self Self, elapsed func() time.Duration, admit func(*document.Fingerprint) error,
+func NewDoor(self Self, elapsed func() time.Duration,
 	serve func(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error)) *Door {
-	d := &Door{self: self, admit: admit, serve: serve, elapsed: elapsed, spent: make(map[[nonceSize]byte]time.Duration)}
+	d := &Door{self: self, serve: serve, elapsed: elapsed, spent: make(map[[nonceSize]byte]time.Duration)}
 	rand.Read(d.secret[:])
 	return d
 }
@@ -77,11 +75,8 @@ func (d *Door) request(ctx context.Context, r *document.PeerRequest) ([]byte, er
 	if own := d.self.Sign.Public().(ed25519.PublicKey); !bytes.Equal(r.Target, own) {
 		return nil, &Refused{Code: code.AccessDenied, Message: "the request is meant for another manager"}
 	}
-	// Used up first: a refusal is certain only when no copy can be admitted later.
+	// Used up first: a refusal is certain only when no copy can be served later.
 	if err := d.spend(r.Nonce); err != nil {
-		return nil, err
-	}
-	if err := d.admit(r.From()); err != nil {
 		return nil, err
 	}
 	return d.serve(ctx, r.From(), r.Verb, r.Body)

@@ -51,12 +51,12 @@ func (m *manager) reopen() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return m.elapsed
-	}, func(f *document.Fingerprint) error {
-		if m.admits != nil {
-			return m.admits(f)
-		}
-		return nil
 	}, func(_ context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error) {
+		if m.admits != nil {
+			if err := m.admits(from); err != nil {
+				return nil, err
+			}
+		}
 		m.mu.Lock()
 		m.served = append(m.served, fmt.Sprintf("%s: %d %s", from.Computer.HostName, verb, body))
 		m.mu.Unlock()

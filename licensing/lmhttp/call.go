@@ -43,7 +43,7 @@ func (c *call) read(w *answer, r *http.Request, kind kind) (err error) {
 		return err
 	}
 	if kind != reading {
-		members, err := c.members(w, r)
+		members, err := c.members(w, r, c.limits.bodies(kind))
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (c *call) read(w *answer, r *http.Request, kind kind) (err error) {
 
 // members are the fields of a request's body. Those of a DELETE may stand in its
 // query instead: some proxies drop its body.
-func (c *call) members(w *answer, r *http.Request) (map[string]json.RawMessage, error) {
+func (c *call) members(w *answer, r *http.Request, among crowd) (map[string]json.RawMessage, error) {
 	bare := r.Method == http.MethodDelete && r.ContentLength == 0
 	if !bare && !isJSON(r.Header) {
 		w.Header().Set("Accept", jsonType)
@@ -67,7 +67,7 @@ func (c *call) members(w *answer, r *http.Request) (map[string]json.RawMessage, 
 			"Send the header Content-Type: " + jsonType + ".",
 		}
 	}
-	body, err := c.readBody(w, r)
+	body, err := c.readBody(w, r, among)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (c *call) members(w *answer, r *http.Request) (map[string]json.RawMessage, 
 }
 
 // readBody reads a body. Beyond a small one it waits until it may.
-func (c *call) readBody(w *answer, r *http.Request) ([]byte, error) {
+func (c *call) readBody(w *answer, r *http.Request, among crowd) ([]byte, error) {
 	tooLarge := &refusal{
 		http.StatusRequestEntityTooLarge, licensing.InvalidParameter, "the body is larger than 1 MiB",
 		"No request of this API is that large; send what is needed only.",
@@ -99,7 +99,7 @@ func (c *call) readBody(w *answer, r *http.Request) ([]byte, error) {
 	limited := http.MaxBytesReader(w.ResponseWriter, r.Body, maxBody)
 	body, err := io.ReadAll(io.LimitReader(limited, smallBody))
 	if err == nil && len(body) == smallBody {
-		if err := c.wait(r.Context(), c.limits.large); err != nil {
+		if err := c.wait(r.Context(), among); err != nil {
 			return nil, err
 		}
 		whole := bytes.NewBuffer(body)

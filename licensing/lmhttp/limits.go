@@ -32,10 +32,19 @@ const (
 )
 
 // limits bounds what all clients together may hold in memory.
-type limits struct{ large, lists crowd }
+type limits struct{ large, strangers, lists crowd }
 
 func newLimits() limits {
-	return limits{make(crowd, maxLargeBodies), make(crowd, maxLists)}
+	return limits{make(crowd, maxLargeBodies), make(crowd, maxLargeBodies), make(crowd, maxLists)}
+}
+
+// bodies are those who may hold a larger body. Of other managers nobody asks for a
+// token, so they have a crowd of their own.
+func (l limits) bodies(k kind) crowd {
+	if k == peering {
+		return l.strangers
+	}
+	return l.large
 }
 
 // crowd has room for as many as may be at a time.
