@@ -176,8 +176,9 @@
 //	             32 its SHA-256
 //	    answer   nothing
 //	    statuses 4, 7, 8, 9, 10, 11, 12
-//	    The key takes what was staged as its pool license, durably, and then
-//	    answers. It also answers 0 where it already has just that license.
+//	    Where the key's pool license has this length and hash it answers 0, whatever
+//	    is staged: it was asked before. Else it takes what was staged as its pool
+//	    license, durably, and then answers.
 //	0x07 Time
 //	    request  nothing
 //	    answer   8  what the key's clock shows

@@ -76,7 +76,7 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 		case !f.Answers(request):
 			last = fmt.Errorf("%w: it answers another request", ErrAnswer)
 		case f.Status != wire.OK:
-			return nil, &lost{refusal(f.Status), f.Status == wire.FlashFailed}
+			return nil, &lost{refusal(f.Status), acted || changes(op) && f.Status == wire.FlashFailed}
 		default:
 			return f.Payload, nil
 		}
