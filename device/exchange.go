@@ -69,6 +69,8 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 		}
 		f, err := wire.Parse(b)
 		switch {
+		case errors.Is(err, wire.ErrVersion) && f.Answers(request):
+			return nil, &lost{fmt.Errorf("%w: %w", err, code.OutdatedVersion), changes(op)}
 		case err != nil:
 			last = fmt.Errorf("%w: %w", ErrAnswer, err)
 		case f.Status == wire.BadFrame:
