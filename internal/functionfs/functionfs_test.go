@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"testing"
 	"time"
@@ -63,6 +64,9 @@ func TestBoard(t *testing.T) {
 		g, err := functionfs.Open("sojourn", port, gadget.Config{Serial: "BOARD"})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := functionfs.Open("sojourn", port, gadget.Config{Serial: "BOARD"}); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("round %d: opened twice: %v", round, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
