@@ -74,7 +74,9 @@
 // at once, within 100 ms, also while it is acting. What was staged stays. A program
 // sends it after claiming the interface, as somebody else may have left an exchange
 // unfinished. Every other vendor request is stalled, as USB has it for requests that
-// a device does not know.
+// a device does not know; so is this one with another wValue, wIndex or wLength.
+//
+// SET_CONFIGURATION, SET_INTERFACE and a USB reset make the key drop the same.
 //
 // # Sequence numbers
 //
@@ -118,6 +120,8 @@
 // What is no request frame it answers with opcode 0x80, sequence number 0 and
 // status 1; a frame of another version with status 2; an opcode it does not know
 // with status 3; a payload that does not have its opcode's layout with status 4.
+// The answer of status 2 has the version that the key speaks, the request's opcode
+// with bit 7 set, and its number.
 //
 // Two frames, byte by byte: Time with sequence number 7, and its answer:
 //
@@ -127,13 +131,15 @@
 // # Commands
 //
 // Every command may be repeated after a lost answer: repeating does no harm and
-// gives the same answer.
+// gives the same answer. Beside the statuses of a command, any may be answered with
+// 4, and with 11 where the key has to read its flash anew.
 //
 //	0x01 Info
 //	    request  nothing
 //	    answer   8  key id: 1 to 0xFFFFFFFE, or 0 for a key that is only an anchor
 //	             1  model: 0 unknown, 1 software, 2 Sign, 3 Time, 4 Code, 5 Code Time
-//	             1  flags: 1 has a clock, 2 the clock has died, 4 the log is worn out
+//	             1  flags: 1 has a clock, 2 the clock has died, 4 the log is worn out;
+//	                the other bits are 0
 //	             4  firmware version: major in the high half, minor in the low
 //	             8  date of manufacture
 //	             4  vendor code, 0 for an anchor
@@ -142,6 +148,8 @@
 //	             4  its length in bytes, 0 where there is none
 //	             8  number of the newest batch, 0 for none
 //	             4  how many more batches the log can take, at most
+//	    A program refuses another key id, model or flag, and a pool license that
+//	    has a counter and no length or the other way round.
 //	0x02 ReadPool
 //	    request  4  offset in bytes
 //	    answer   4  length of the whole pool license, 1 to 65536
@@ -176,8 +184,9 @@
 //	             32 its SHA-256
 //	    answer   nothing
 //	    statuses 4, 7, 8, 9, 10, 11, 12
-//	    The key takes what was staged as its pool license, durably, and then
-//	    answers. It also answers 0 where it already has just that license.
+//	    Where the key's pool license has this length and hash it answers 0, whatever
+//	    is staged: it was asked before. Else it takes what was staged as its pool
+//	    license, durably, and then answers.
 //	0x07 Time
 //	    request  nothing
 //	    answer   8  what the key's clock shows

@@ -69,6 +69,8 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 		}
 		f, err := wire.Parse(b)
 		switch {
+		case errors.Is(err, wire.ErrVersion) && f.Answers(request):
+			return nil, &lost{fmt.Errorf("%w: %w", err, code.OutdatedVersion), changes(op)}
 		case err != nil:
 			last = fmt.Errorf("%w: %w", ErrAnswer, err)
 		case f.Status == wire.BadFrame:
@@ -76,7 +78,7 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 		case !f.Answers(request):
 			last = fmt.Errorf("%w: it answers another request", ErrAnswer)
 		case f.Status != wire.OK:
-			return nil, &lost{refusal(f.Status), f.Status == wire.FlashFailed}
+			return nil, &lost{refusal(f.Status), acted || changes(op) && f.Status == wire.FlashFailed}
 		default:
 			return f.Payload, nil
 		}

@@ -168,6 +168,60 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// forgetting is a bus on which the answer to the first Install is lost, and what healed
+// that made the key forget what was staged. Without taken the key has never seen that
+// Install.
+type forgetting struct {
+	transport.Bus
+	taken bool
+}
+
+func (b forgetting) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
+	c, err := b.Bus.Open(ctx, id)
+	return &forgettingConn{Conn: c, taken: b.taken}, err
+}
+
+type forgettingConn struct {
+	transport.Conn
+	taken, done bool
+}
+
+func (c *forgettingConn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
+	f, err := wire.Parse(request)
+	if err != nil || f.Op != wire.OpInstall || c.done {
+		return c.Conn.Exchange(ctx, request)
+	}
+	c.done = true
+	if c.taken {
+		if _, err := c.Conn.Exchange(ctx, request); err != nil {
+			return nil, err
+		}
+	}
+	other := wire.Frame{Op: wire.OpStage, Seq: 1 << 31, Payload: wire.Stage{Data: []byte{0}}.Encode()}
+	if _, err := c.Conn.Exchange(ctx, other.Encode()); err != nil {
+		return nil, err
+	}
+	return nil, &transport.Error{Op: "exchange", Sent: true, Err: transport.ErrGarbled}
+}
+
+// A port reset between an Install and its repetition takes what was staged: a license
+// that was kept is acknowledged all the same, and of one that was not the error does not
+// say more than is known.
+func TestInstallForgotten(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		bus, key := plug(t, nil)
+		k := open(t, forgetting{bus, taken}, key)
+		err := k.Install(t.Context(), pool(t, k.Public(), 1, 2, nil))
+		var e *device.Error
+		if taken && err != nil || !taken && (!errors.As(err, &e) || !e.MayHaveActed) {
+			t.Errorf("taken %v: %v", taken, err)
+		}
+		if i, err := k.Info(t.Context()); err != nil || (i.PoolCounter == 1) != taken {
+			t.Errorf("taken %v: %+v, %v", taken, i, err)
+		}
+	}
+}
+
 // An outcome that is not known is not repeated against the caller's will.
 func TestContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/sigurn/crc16"
+
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -137,6 +139,43 @@ func TestHostileOpen(t *testing.T) {
 		if asked > 3 {
 			t.Errorf("%s: asked %d times", name, asked)
 		}
+	}
+}
+
+// A key of a later protocol says so in its own version, and is not asked again.
+func TestLaterVersion(t *testing.T) {
+	later := func(f wire.Frame) []byte {
+		b := f.Encode()
+		b[2] = 2
+		n := len(b) - 2
+		binary.BigEndian.PutUint16(b[n:], crc16.Checksum(b[:n], crc16.MakeTable(crc16.CRC16_CCITT_FALSE)))
+		return b
+	}
+	asked := 0
+	bus := hostile(func(f wire.Frame) []byte { asked++; return later(f.Answer(wire.BadVersion, nil)) })
+	if _, err := device.Open(t.Context(), bus, "later"); !errors.Is(err, code.OutdatedVersion) || asked != 1 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+	asked = 0
+	bus = hostile(func(f wire.Frame) []byte { asked++; f.Seq--; return later(f.Answer(wire.BadVersion, nil)) })
+	if _, err := device.Open(t.Context(), bus, "later"); !errors.Is(err, device.ErrAnswer) || asked != 3 {
+		t.Errorf("another's answer: asked %d times: %v", asked, err)
+	}
+	first := true
+	bus = hostile(func(f wire.Frame) []byte {
+		if !first {
+			return later(f.Answer(wire.OK, nil))
+		}
+		first = false
+		return f.Answer(wire.OK, liarInfo().Encode()).Encode()
+	})
+	k, err := device.Open(t.Context(), bus, "later")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *device.Error
+	if _, err := k.Advance(t.Context(), device.Hash{}, header(1, 5)); !errors.As(err, &e) || !e.MayHaveActed {
+		t.Errorf("an answer that cannot be read: %v", err)
 	}
 }
 

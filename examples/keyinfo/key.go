@@ -122,6 +122,10 @@ func advice(err error) string {
 		return "a program uses it, a license manager probably: end that one first, or ask it"
 	case errors.Is(err, transport.ErrNoKey):
 		return "it was pulled out: plug it in again"
+	case errors.Is(err, usb.ErrNeighbour):
+		return "pull out the other device, the one that cannot be read; this key may be as good as ever"
+	case errors.Is(err, usb.ErrForeign):
+		return "it is not a key that this program knows; a later version of it may"
 	}
 	return "pull it out and plug it in again; if that does not help it may be broken"
 }

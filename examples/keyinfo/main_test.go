@@ -98,6 +98,25 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// What is to be done is what the error says, and about the right device.
+func TestAdvice(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{usb.ErrPermission, "-udev-rule"},
+		{transport.ErrBusy, "end that one first"},
+		{transport.ErrNoKey, "plug it in again"},
+		{usb.ErrNeighbour, "pull out the other device"},
+		{usb.ErrForeign, "a later version"},
+		{transport.ErrGarbled, "may be broken"},
+	} {
+		if got := advice(&transport.Error{Op: "open", Err: c.err}); !strings.Contains(got, c.want) {
+			t.Errorf("%v: %q", c.err, got)
+		}
+	}
+}
+
 func TestRun(t *testing.T) {
 	var out, diagnostics bytes.Buffer
 	if exit := run([]string{"-udev-rule"}, &out, &diagnostics); exit != 0 || !strings.Contains(out.String(), `ATTR{idVendor}=="1209"`) {

@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"testing"
@@ -124,6 +125,24 @@ func resum(frame []byte) []byte {
 		}
 	}
 	return binary.BigEndian.AppendUint16(body, crc)
+}
+
+// The answer to an Install is lost, and with the power what was staged.
+func TestInstallAgain(t *testing.T) {
+	f := NewMemory(KeyGeometry)
+	k := start(t, f, made)
+	p := pool(t, k, 1, 2)
+	if status, _ := install(t, k, p); status != wire.OK {
+		t.Fatal(status)
+	}
+	k = start(t, f, made)
+	again := wire.Install{Length: uint32(len(p)), Hash: sha256.Sum256(p)}
+	must(t, k, wire.OpInstall, again.Encode())
+	must(t, k, wire.OpStage, wire.Stage{Data: []byte("another")}.Encode())
+	must(t, k, wire.OpInstall, again.Encode())
+	if !bytes.Equal(readBack(t, k), p) {
+		t.Error("it has another pool license now")
+	}
 }
 
 func TestRefusals(t *testing.T) {

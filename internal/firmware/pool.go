@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 
@@ -57,6 +58,11 @@ func openPools(f Flash, o owner) (*poolStore, error) {
 	return s, nil
 }
 
+// has reports whether the pool license is the one of that length and hash.
+func (s *poolStore) has(length uint32, hash [sha256.Size]byte) bool {
+	return s.pool != nil && len(s.pool.Bytes()) == int(length) && sha256.Sum256(s.pool.Bytes()) == hash
+}
+
 // judge accepts a pool license that is the vendor's for this key.
 func (o owner) judge(b []byte) (*document.Pool, error) {
 	p, err := document.ParsePool(b)
@@ -72,20 +78,14 @@ func (o owner) judge(b []byte) (*document.Pool, error) {
 	return p, nil
 }
 
-// install keeps a pool license if it is newer than the one there is. The same
-// one again is kept already.
+// install keeps a pool license if it is newer than the one there is.
 func (s *poolStore) install(b []byte) error {
 	p, err := s.owner.judge(b)
 	if err != nil {
 		return err
 	}
-	if s.pool != nil {
-		if bytes.Equal(s.pool.Bytes(), b) {
-			return nil
-		}
-		if p.Head.Counter <= s.pool.Head.Counter {
-			return wire.NotNewer
-		}
+	if s.pool != nil && p.Head.Counter <= s.pool.Head.Counter {
+		return wire.NotNewer
 	}
 	slot := 0
 	if s.active == 0 {

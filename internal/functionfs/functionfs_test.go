@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"testing"
 	"time"
 
@@ -48,7 +50,9 @@ func ask(seq uint32, length, answer int, wait uint16) []byte {
 // in the way, and when the board goes away its connection ends.
 func TestBoard(t *testing.T) {
 	port, err := functionfs.Port()
-	if err != nil {
+	if err != nil && os.Getenv("USB_TEST_REQUIRE") != "" {
+		t.Fatal(err, "(vmrun -gadget has one)")
+	} else if err != nil {
 		t.Skip(err, "(vmrun -gadget has one)")
 	}
 	bus, err := usb.Open(&usb.Options{Timeout: 5 * time.Second})
@@ -60,6 +64,9 @@ func TestBoard(t *testing.T) {
 		g, err := functionfs.Open("sojourn", port, gadget.Config{Serial: "BOARD"})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := functionfs.Open("sojourn", port, gadget.Config{Serial: "BOARD"}); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("round %d: opened twice: %v", round, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -81,7 +82,12 @@ func (g *Gadget) describe(name string, c gadget.Config) error {
 	d := gadget.Describe(c)
 	le := binary.LittleEndian
 	for _, dir := range []string{"", "strings/0x409", "configs/c.1", "functions/ffs." + name} {
-		if err := g.mkdir(dir); err != nil {
+		err := g.mkdir(dir)
+		if dir == "" && errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%w: a program is this gadget, or was killed when it was; then take it apart: "+
+				"cd %s; echo >UDC; umount -a -t functionfs; rm configs/*/key; rmdir configs/* functions/* strings/* %[2]s", err, g.dir)
+		}
+		if err != nil {
 			return err
 		}
 	}

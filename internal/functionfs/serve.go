@@ -150,7 +150,7 @@ func (s *server) events() error {
 // setup answers a control request: by reading or writing what belongs to it, or by
 // the wrong one of these, which stalls it.
 func (s *server) setup(setup [8]byte) {
-	known := setup[0] == gadget.RequestTypeReset && setup[1] == gadget.RequestReset && binary.LittleEndian.Uint16(setup[6:]) == 0
+	known := gadget.IsReset(setup)
 	if known {
 		s.reset()
 	}
@@ -203,24 +203,40 @@ func (s *server) requests(ctx context.Context) error {
 // receive gives a request, and the life that it came in. A transfer that is longer
 // than any is received to its end, and given as one that is too long.
 func (s *server) receive() (request []byte, life int, err error) {
-	over := false
+	var e excess
 	for {
 		b := make([]byte, bufferSize)
 		n, err := s.call(func() (int, error) { return unix.Read(s.out, b) })
 		life = s.current() // one that came just before a reset is answered; its number tells
-		switch {
-		case errors.Is(err, unix.ESHUTDOWN):
-			over = false // the computer has let go of the key; the next read waits for it
-		case err != nil:
+		if errors.Is(err, unix.ESHUTDOWN) {
+			e = excess{} // the computer has let go of the key; the next read waits for it
+			continue
+		}
+		if err != nil {
 			return nil, 0, err
-		case n == len(b):
-			over = true
-		case over:
+		}
+		switch ended, tooLong := e.read(n == len(b), life); {
+		case tooLong:
 			return make([]byte, wire.MaxFrame+1), life, nil
-		default:
+		case ended:
 			return b[:n], life, nil
 		}
 	}
+}
+
+// excess follows a transfer that is longer than any, from one read to the next. The
+// rest of it does not come after a reset.
+type excess struct {
+	life int // in which it came
+	over bool
+}
+
+// read takes note of a read that was full or not. It reports whether a transfer has
+// ended, and whether that was too long.
+func (e *excess) read(full bool, life int) (ended, tooLong bool) {
+	over := e.over && e.life == life
+	*e = excess{life: life, over: full}
+	return !full, over && !full
 }
 
 // send sends an answer, and an empty packet where it needs one to end. One that the

@@ -42,7 +42,7 @@ func (d *Device) request(setup [8]byte) (answer []byte, ok bool) {
 	value, index := binary.LittleEndian.Uint16(setup[2:]), binary.LittleEndian.Uint16(setup[4:])
 	switch [2]byte{setup[0], setup[1]} {
 	case [2]byte{RequestTypeReset, RequestReset}:
-		if index != 0 {
+		if !IsReset(setup) || index != 0 {
 			return nil, false
 		}
 		d.counts.Resets++
@@ -82,6 +82,13 @@ func (d *Device) request(setup [8]byte) (answer []byte, ok bool) {
 		return nil, true
 	}
 	return nil, false
+}
+
+// IsReset reports whether a control request is the reset of an interface, to the
+// letter. Which interface is the caller's to look at.
+func IsReset(setup [8]byte) bool {
+	value, length := binary.LittleEndian.Uint16(setup[2:]), binary.LittleEndian.Uint16(setup[6:])
+	return setup[0] == RequestTypeReset && setup[1] == RequestReset && value == 0 && length == 0
 }
 
 func (d *Device) descriptor(value uint16) []byte {

@@ -152,9 +152,14 @@ func TestPackets(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a reset of another interface is refused", func(t *testing.T) {
+	t.Run("what is not quite a reset is refused", func(t *testing.T) {
 		bench(t, echo, func(t *testing.T, c computer) {
-			c.want("reset", c.control(gadget.RequestTypeReset, gadget.RequestReset, 0, 1, 0), result{true, gadget.StatusStall, 0, ""})
+			stall := result{true, gadget.StatusStall, 0, ""}
+			c.out("1")
+			c.want("another interface", c.control(gadget.RequestTypeReset, gadget.RequestReset, 0, 1, 0), stall)
+			c.want("wValue", c.control(gadget.RequestTypeReset, gadget.RequestReset, 1, 0, 0), stall)
+			c.want("wLength", c.control(gadget.RequestTypeReset, gadget.RequestReset, 0, 0, 1), stall)
+			c.want("nothing is dropped", c.in(64), ok(1, "1"))
 		})
 	})
 	t.Run("unplugged", func(t *testing.T) {

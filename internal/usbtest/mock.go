@@ -147,7 +147,7 @@ func (p *mockPort) show() error {
 		return err
 	}
 	for name, text := range map[string]string{
-		"busnum": fmt.Sprint(mockBus), "devnum": fmt.Sprint(p.address), "speed": speed, "bConfigurationValue": "1",
+		"busnum": fmt.Sprint(mockBus), "devnum": fmt.Sprint(p.address), "speed": speed, "bConfigurationValue": "1", "bNumInterfaces": " 1",
 		"idVendor":  fmt.Sprintf("%04x", binary.LittleEndian.Uint16(device[8:])),
 		"idProduct": fmt.Sprintf("%04x", binary.LittleEndian.Uint16(device[10:])),
 		"serial":    serial, "uevent": p.properties(),

@@ -107,10 +107,11 @@ func (p *vhciPort) known() error {
 		if attribute(dir, "serial") != p.serial || attribute(dir, "bConfigurationValue") == "" {
 			continue
 		}
-		interfaces, _ := filepath.Glob(filepath.Join(dir, "*:*/bInterfaceClass"))
+		interfaces, _ := filepath.Glob(filepath.Join(dir, "*:*/bInterfaceProtocol"))
+		all, _ := strconv.Atoi(attribute(dir, "bNumInterfaces"))
 		bus, _ := strconv.Atoi(attribute(dir, "busnum"))
 		address, _ := strconv.Atoi(attribute(dir, "devnum"))
-		if _, err := os.Stat(fmt.Sprintf("/dev/bus/usb/%03d/%03d", bus, address)); err == nil && len(interfaces) > 0 {
+		if _, err := os.Stat(fmt.Sprintf("/dev/bus/usb/%03d/%03d", bus, address)); err == nil && all > 0 && len(interfaces) == all {
 			return nil
 		}
 	}

@@ -75,7 +75,12 @@ func open(opts Options, p plugged) (c *claim, err error) {
 	if err := c.take(); err != nil {
 		return c, err
 	}
-	return c, c.reset()
+	if err := c.reset(); isUSB(err, gousb.ErrorPipe) {
+		return c, fmt.Errorf("%w: it stalls what every key answers (%v)", ErrForeign, err)
+	} else if err != nil {
+		return c, err
+	}
+	return c, nil
 }
 
 // take claims the interface.
@@ -213,7 +218,7 @@ func recovered(err *error) {
 	}
 }
 
-// meaning finds the transport's error for one of gousb's.
+// meaning finds the transport's error for one of gousb's, once.
 func meaning(err error) error {
 	for _, m := range []struct {
 		cause gousb.Error
@@ -223,8 +228,17 @@ func meaning(err error) error {
 		{gousb.ErrorNotFound, transport.ErrNoKey},
 		{gousb.ErrorBusy, transport.ErrBusy},
 		{gousb.ErrorAccess, ErrPermission},
+		{gousb.ErrorIO, transport.ErrGarbled},
+		{gousb.ErrorPipe, transport.ErrGarbled},
+		{gousb.ErrorTimeout, transport.ErrGarbled},
+		{gousb.ErrorOverflow, transport.ErrGarbled},
+		{gousb.ErrorOther, transport.ErrGarbled},
 	} {
-		if isUSB(err, m.cause) {
+		switch {
+		case !isUSB(err, m.cause):
+		case errors.Is(err, m.mean):
+			return err
+		default:
 			return fmt.Errorf("%w (%w)", m.mean, err)
 		}
 	}

@@ -26,10 +26,18 @@ func TestMeaning(t *testing.T) {
 		{gousb.ErrorAccess, ErrPermission},
 		{fmt.Errorf("failed to claim interface 0: %v", gousb.ErrorBusy), transport.ErrBusy},
 		{fmt.Errorf("failed to claim interface 0: %v", gousb.ErrorNoDevice), transport.ErrNoKey},
+		{gousb.ErrorIO, transport.ErrGarbled},
+		{gousb.ErrorPipe, transport.ErrGarbled},
+		{gousb.ErrorTimeout, transport.ErrGarbled},
 		{gousb.ErrorTimeout, gousb.ErrorTimeout},
+		{gousb.ErrorOverflow, transport.ErrGarbled},
+		{gousb.ErrorOther, transport.ErrGarbled},
+		{gousb.ErrorNotSupported, gousb.ErrorNotSupported},
 	} {
 		if got := meaning(c.err); !errors.Is(got, c.want) || c.err != nil && got.Error() == "" {
 			t.Errorf("%v means %v, want %v", c.err, got, c.want)
+		} else if again := meaning(got); again != got {
+			t.Errorf("%v is said twice: %v", got, again)
 		}
 	}
 }

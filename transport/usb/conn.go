@@ -117,7 +117,7 @@ func (c *conn) send(ctx context.Context, request []byte) (sent bool, err error) 
 	if err == nil && n != len(request) {
 		err = errNotWhole
 	}
-	if err == nil && len(request)%c.claim.place.maxPacket == 0 {
+	if err == nil && n > 0 && n%c.claim.place.maxPacket == 0 {
 		_, err = c.claim.out.WriteContext(ctx, nil) // nobody else ends it
 		return true, err
 	}

@@ -85,6 +85,30 @@ func TestExchangeFaults(t *testing.T) {
 	}
 }
 
+// A request of no bytes is one like any other: the key answers that it is none, and the
+// next one is answered as ever.
+func TestEmptyRequest(t *testing.T) {
+	s := stick(t, 0x61, gadget.HighSpeed)
+	conn, err := openBus(t, nil).Open(t.Context(), busID(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	before := s.Device().Counts().Requests
+	b, err := conn.Exchange(t.Context(), nil)
+	if f, _ := wire.Parse(b); err != nil || f.Status != wire.BadFrame {
+		t.Errorf("it is answered %x, %v", b, err)
+	}
+	request := wire.Frame{Op: wire.OpInfo, Seq: 5}
+	b, err = conn.Exchange(t.Context(), request.Encode())
+	if f, _ := wire.Parse(b); err != nil || !f.Answers(request) {
+		t.Errorf("the next one is answered %x, %v", b, err)
+	}
+	if n := s.Device().Counts().Requests - before; n != 2 {
+		t.Errorf("two requests were %d on the cable", n)
+	}
+}
+
 // judge holds the outcome of an exchange to what the key did.
 func judge(t *testing.T, fault gadget.Fault, request wire.Frame, answer []byte, err error, acted bool) {
 	t.Helper()

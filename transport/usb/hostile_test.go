@@ -9,6 +9,7 @@ import (
 	"flag"
 	"log"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -91,6 +92,23 @@ func TestHostileDescriptors(t *testing.T) {
 	refused = 0
 	if look(); refused > 0 {
 		t.Error("they are gone, and the sound key still cannot be opened")
+	}
+}
+
+// A device that has a key's interface and stalls the reset is none to speak to.
+func TestNoReset(t *testing.T) {
+	d := gadget.Describe(gadget.Config{Serial: "NORESET", Speed: gadget.HighSpeed})
+	other, key := []byte{9, 4, 0, 0, 0, 3, 0, 0, 0}, bytes.Clone(d.Configuration[9:])
+	key[2] = 1 // the gadget knows no reset of this one
+	d.Configuration = total(slices.Concat(d.Configuration[:9], other, key), 2)
+	port, err := stack(t).Plug(gadget.NewWith(answering(make([]byte, 20)), gadget.HighSpeed, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Unplug()
+	_, err = openBus(t, impatient(t)).Open(t.Context(), "usb:NORESET")
+	if e := (*transport.Error)(nil); !errors.Is(err, usb.ErrForeign) || !errors.As(err, &e) {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,18 +82,28 @@ func (s *sysfs) list() ([]plugged, error) {
 
 // look looks at what is plugged in at a place. It may be gone again by now.
 func (s *sysfs) look(place string) look {
-	l := look{hazard: hazardous(s.bytes(place, "descriptors")), settled: true}
-	if s.number(place, "idVendor", 16) != int(s.opts.Vendor) || s.number(place, "idProduct", 16) != int(s.opts.Product) {
+	l := look{hazard: hazardous(s.bytes(place, "descriptors"))}
+	vendor, product := s.number(place, "idVendor", 16), s.number(place, "idProduct", 16)
+	if vendor != int(s.opts.Vendor) || product != int(s.opts.Product) {
+		l.settled = vendor >= 0 && product >= 0
 		return l
 	}
+	// The directories of interfaces come one by one, and each before what is in it.
+	want := s.number(place, "bNumInterfaces", 10)
 	interfaces, err := filepath.Glob(filepath.Join(s.root, place, place+":*"))
-	l.settled = err == nil && len(interfaces) > 0
+	l.settled = err == nil && want > 0 && len(interfaces) == want
 	p := plugged{place: place, bus: s.number(place, "busnum", 10), address: s.number(place, "devnum", 10), serial: printable(s.text(place, "serial"))}
 	for _, at := range interfaces {
 		name := filepath.Join(place, filepath.Base(at))
-		if s.number(name, "bInterfaceClass", 16) == class &&
-			s.number(name, "bInterfaceSubClass", 16) == subClass &&
-			s.number(name, "bInterfaceProtocol", 16) == protocol && p.bus > 0 && p.address > 0 {
+		is := [3]int{
+			s.number(name, "bInterfaceClass", 16),
+			s.number(name, "bInterfaceSubClass", 16),
+			s.number(name, "bInterfaceProtocol", 16),
+		}
+		if slices.Contains(is[:], -1) {
+			l.settled = false
+		}
+		if is == [3]int{class, subClass, protocol} && p.bus > 0 && p.address > 0 {
 			l.key = &p
 		}
 	}

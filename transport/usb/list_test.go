@@ -17,7 +17,7 @@ import (
 func plug(t testing.TB, root, place string, attributes map[string]string) {
 	t.Helper()
 	for name, text := range map[string]string{
-		"busnum": "1", "devnum": "2", "idVendor": "1209", "idProduct": "0001", "serial": "A1",
+		"busnum": "1", "devnum": "2", "idVendor": "1209", "idProduct": "0001", "serial": "A1", "bNumInterfaces": " 1",
 		place + ":1.0/bInterfaceClass": "ff", place + ":1.0/bInterfaceSubClass": "53", place + ":1.0/bInterfaceProtocol": "01",
 	} {
 		if other, ok := attributes[name]; ok {
@@ -71,16 +71,50 @@ func TestSysfs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("pulled out")
-	plug(t, root, "1-6", map[string]string{"1-6:1.0/bInterfaceProtocol": "00"})
-	if err := os.RemoveAll(filepath.Join(root, "1-6", "1-6:1.0")); err != nil {
-		t.Fatal(err)
-	}
-	want("not ready yet")
-	plug(t, root, "1-6", nil)
-	want("ready", "1-6 A1")
 	none := &sysfs{root: filepath.Join(root, "no such directory")}
 	if found, err := none.list(); err != nil || len(found) != 0 {
 		t.Errorf("a computer without USB: %v, %v", found, err)
+	}
+}
+
+// The kernel lists a device first and takes it in then: its interfaces come one by one,
+// the directory of each before what is in it. Whatever a look at it meets, a later one
+// finds the key, although the link in the list has not changed.
+func TestSysfsComing(t *testing.T) {
+	root, devices := t.TempDir(), t.TempDir()
+	show := func(name, text string) {
+		t.Helper()
+		file := filepath.Join(devices, "1-6", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(devices, "1-6"), filepath.Join(root, "1-6")); err != nil {
+		t.Fatal(err)
+	}
+	s := &sysfs{root: root, opts: (*Options)(nil).withDefaults()}
+	steps := [][2]string{
+		{"idVendor", "1209\n"}, {"idProduct", "0001\n"}, {"busnum", "1\n"}, {"devnum", "2\n"}, {"serial", "A1\n"},
+		{"bNumInterfaces", ""}, // no configuration yet
+		{"bNumInterfaces", " 2\n"},
+		{"1-6:1.0/power", ""}, // a directory without attributes
+		{"1-6:1.0/bInterfaceClass", "03\n"}, {"1-6:1.0/bInterfaceSubClass", "00\n"}, {"1-6:1.0/bInterfaceProtocol", "00\n"},
+		{"1-6:1.1/power", ""},
+		{"1-6:1.1/bInterfaceClass", "ff\n"}, {"1-6:1.1/bInterfaceSubClass", "53\n"}, {"1-6:1.1/bInterfaceProtocol", "01\n"},
+	}
+	show("descriptors", "")
+	for i, step := range steps {
+		show(step[0], step[1])
+		found, err := s.list()
+		if last := i == len(steps)-1; err != nil || last != (len(found) == 1) {
+			t.Errorf("after %s: %v, %v", step[0], found, err)
+		}
+	}
+	if !s.seen["1-6"].settled {
+		t.Error("a key that is whole is looked at again each time")
 	}
 }
 
