@@ -112,10 +112,10 @@ type handle struct {
 	client
 	port *mockPort
 
-	mu    sync.Mutex
-	gate  gate
-	live  map[uint64]*transfer // by the address of its struct usbdevfs_urb
-	ready []*transfer
+	mu     sync.Mutex
+	live   map[uint64]*transfer // by the address of its struct usbdevfs_urb
+	ready  []*transfer
+	closed bool
 }
 
 // transfer is a URB of usbfs.
@@ -129,11 +129,7 @@ type transfer struct {
 }
 
 func (p *mockPort) serve(conn net.Conn) {
-	g, err := openGate(p.path("dev", p.node))
-	if err != nil {
-		return
-	}
-	h := &handle{client: client{conn}, port: p, gate: g, live: map[uint64]*transfer{}}
+	h := &handle{client: client{conn}, port: p, live: map[uint64]*transfer{}}
 	defer h.end()
 	for {
 		words, err := h.next()
@@ -154,7 +150,9 @@ func (h *handle) end() {
 	h.drop(unlinkedByClose)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.gate.close()
+	h.closed = true
+	h.port.gate.count(-len(h.ready))
+	h.ready = nil
 }
 
 const unlinkedByClose = gadget.Status(-int32(unix.ENOENT))
@@ -177,10 +175,13 @@ func (h *handle) drop(status gadget.Status) {
 func (h *handle) finish(t *transfer, status gadget.Status, n int, in []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
 	t.status, t.n, t.in = status, n, in
 	delete(h.live, t.address)
 	h.ready = append(h.ready, t)
-	h.gate.set(true)
+	h.port.gate.count(1)
 }
 
 func (p *mockPort) isGone() bool {
@@ -302,8 +303,7 @@ func (h *handle) reap(arg uint64) {
 	var t *transfer
 	if len(h.ready) > 0 {
 		t, h.ready = h.ready[0], h.ready[1:]
-	} else {
-		h.gate.set(false)
+		h.port.gate.count(-1)
 	}
 	h.mu.Unlock()
 	switch {
@@ -326,46 +326,52 @@ func (h *handle) reap(arg uint64) {
 }
 
 // gate is a pipe that is full while nothing can be reaped, so that libusb, which
-// waits until it can write to it, sleeps.
+// waits until it can write to it, sleeps. All who have the node open have one pipe,
+// so it is open while any of them has something to reap: who is woken for another's
+// reaps nothing, and waits again.
 type gate struct {
-	fd   int
-	full bool
+	mu    sync.Mutex
+	fd    int
+	full  bool
+	ended int // transfers that can be reaped
 }
 
 var filling [4096]byte
 
-func openGate(path string) (gate, error) {
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return gate{}, err
+func (g *gate) open(path string) (err error) {
+	if g.fd, err = unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+		return err
 	}
-	unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, len(filling))
-	g := gate{fd: fd}
-	g.set(false)
-	return g, nil
+	unix.FcntlInt(uintptr(g.fd), unix.F_SETPIPE_SZ, len(filling))
+	g.count(0)
+	return nil
 }
 
-func (g *gate) set(open bool) {
-	if g.fd < 0 || open == !g.full {
-		return
+// count counts transfers that can be reaped now, or those that no longer can.
+func (g *gate) count(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended += n
+	if full := g.ended == 0; full != g.full {
+		g.fill(full)
 	}
+}
+
+func (g *gate) fill(full bool) {
 	var emptying [2 * len(filling)]byte
 	for {
 		var n int
 		var err error
-		if open {
-			n, err = unix.Read(g.fd, emptying[:])
-		} else {
+		if full {
 			n, err = unix.Write(g.fd, filling[:])
+		} else {
+			n, err = unix.Read(g.fd, emptying[:])
 		}
 		if n <= 0 || err != nil {
 			break
 		}
 	}
-	g.full = !open
+	g.full = full
 }
 
-func (g *gate) close() {
-	unix.Close(g.fd)
-	g.fd = -1
-}
+func (g *gate) close() { unix.Close(g.fd) }

@@ -68,16 +68,19 @@ func (m *mock) setQuiet(quiet bool) {
 	m.quiet = quiet
 }
 
+// accept returns when the listener is closed and all who were served have gone.
 func accept(ln net.Listener, serve func(net.Conn)) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			return
 		}
-		go func() {
+		wg.Go(func() {
 			defer conn.Close()
 			serve(conn)
-		}()
+		})
 	}
 }
 
@@ -89,6 +92,7 @@ type mockPort struct {
 	name    string // "1-2"
 	node    string // "bus/usb/001/002"
 	ln      net.Listener
+	gate    gate
 
 	mu    sync.Mutex
 	gone  bool
@@ -167,12 +171,19 @@ func (p *mockPort) show() error {
 	if err := unix.Mkfifo(p.path("dev", p.node), 0o666); err != nil {
 		return err
 	}
+	if err := p.gate.open(p.path("dev", p.node)); err != nil {
+		return err
+	}
 	ln, err := net.Listen("unix", p.path("ioctl/dev", p.node))
 	if err != nil {
+		p.gate.close()
 		return err
 	}
 	p.ln = ln
-	go accept(ln, p.serve)
+	go func() {
+		accept(ln, p.serve)
+		p.gate.close()
+	}()
 	if err := errors.Join(
 		os.Symlink(fmt.Sprintf("189:%d", p.minor()), p.link()),
 		os.Symlink("../../../../bus/usb", p.path(p.sys(), "subsystem")),
