@@ -50,6 +50,7 @@ type failure struct {
 	slow     bool          // takes as long as a manager waits for another
 	disks    bool          // on small disks
 	codes    []int         // of refusals, besides 14
+	late     bool          // who asks again may come too late
 
 	// strike is called with the message of the step, and may change what becomes of
 	// it. What it gives is done at the step.
@@ -149,6 +150,7 @@ var failures = []failure{
 		name:  "the recipient is suspended",
 		slow:  true,
 		codes: []int{12, 13}, // where it wakes when nobody waits any more
+		late:  true,
 		strike: func(s *stand, _ step, f *netlab.Fault) func() {
 			f.Phase = held(f.Phase)
 			return func() { s.sleep(s.laptop) }

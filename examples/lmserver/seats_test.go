@@ -80,7 +80,7 @@ func TestNetCarried(t *testing.T) {
 		t.Helper()
 		request := s.laptop.online(s.lmsID, feature)
 		request["durationInSec"] = seconds
-		s.until200(t, "/detach", request, fmt.Sprint("feature ", feature))
+		s.until200(t, "/detach", request, fmt.Sprint("feature ", feature), false)
 		id := s.laptop.here(t, feature)
 		s.arm(errands[3], failures[0], steps[2])
 		told := s.laptop.change("/canceldetach", object{"dongleId": id}, "", patience)
