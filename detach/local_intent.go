@@ -81,8 +81,8 @@ func (l *Local) Intent(id uint64) *Intent {
 // Intents gives the pending intents by id.
 func (l *Local) Intents() iter.Seq[*Intent] { return l.intents.Scan }
 
-// IntentOf is the pending intent that was recorded for a caller's request, or
-// for the return of a license; nil where there is none.
+// IntentOf is the pending intent that was recorded for a caller's request, nil
+// where there is none.
 func (l *Local) IntentOf(request document.RequestKey) *Intent {
 	if request.Key == (document.Hash{}) {
 		return nil

@@ -17,8 +17,8 @@
 // is said, an unknown path included. Bodies end at 1 MiB; the API's own rules for
 // requests are in openapi.yaml.
 //
-// Of requests with a body above 16 KiB 16 are served at a time, and 256 lists are
-// written; one more waits a second and is then told to come again. An operation has
+// Of requests with a body above 16 KiB 16 are served at a time, and as many of other
+// managers' messages; 256 lists are written; one more waits a second and is then told to come again. An operation has
 // 20 s: when a key needs longer, the answer is that the outcome is not known.
 //
 // # Other managers
