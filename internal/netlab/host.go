@@ -47,7 +47,8 @@ addr add fe80::%x/64 dev eth0 nodad
 }
 
 // Command is a command that will run on the host. Its process is the program
-// itself, so killing it kills the program.
+// itself, so killing it kills the program. It reaches the host a moment after
+// it has started: a lab taken down in that moment may miss it.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns, name}, args...)...)
 }

@@ -276,9 +276,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	t.Run("lab", func(t *testing.T) {
 		lab := New(t, 2)
 		sleep = lab.Hosts[1].Command(context.Background(), "sleep", "1000")
-		if err := sleep.Start(); err != nil {
-			t.Fatal(err)
-		}
+		startSleep(t, sleep)
 	})
 	if sleep == nil {
 		t.SkipNow()
@@ -297,9 +295,7 @@ func TestKilledLabIsRemoved(t *testing.T) {
 	if os.Getenv("NETLAB_DIE") == "1" {
 		lab := New(t, 2)
 		sleep := lab.Hosts[0].Command(context.Background(), "sleep", "1000")
-		if err := sleep.Start(); err != nil {
-			t.Fatal(err)
-		}
+		startSleep(t, sleep)
 		fmt.Println("made", len(namespaces(t, os.Getpid())), "and", sleep.Process.Pid)
 		self, _ := os.FindProcess(os.Getpid())
 		self.Kill()
@@ -318,13 +314,29 @@ func TestKilledLabIsRemoved(t *testing.T) {
 		t.Errorf("still there: %v", left)
 	}
 	// Its program ends, even if nobody waits for it.
-	runs := func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err == nil && strings.Contains(string(stat), " (sleep) S ")
+	waitFor(t, "its program ends", func() bool { return !sleeps(pid) })
+}
+
+// startSleep starts sleep on a host and waits until it is there: ip starts
+// first, outside, and only then enters and becomes the program.
+func startSleep(t *testing.T, sleep *exec.Cmd) {
+	t.Helper()
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); runs(); time.Sleep(10 * time.Millisecond) {
+	waitFor(t, "the program runs", func() bool { return sleeps(sleep.Process.Pid) })
+}
+
+func sleeps(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(stat), " (sleep) S ")
+}
+
+func waitFor(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("its program still runs")
+			t.Fatalf("after %v it is still not so that %s", patience, what)
 		}
 	}
 }
