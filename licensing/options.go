@@ -3,6 +3,8 @@ package licensing
 import (
 	"crypto/ed25519"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
@@ -12,7 +14,8 @@ import (
 )
 
 // Options are a Manager's settings. The zero Options make a manager without
-// keys that trusts nobody, which can be asked for its fingerprint only.
+// keys that trusts nobody, which can be asked for its fingerprint only. Open
+// copies them: what is changed later changes nothing.
 type Options struct {
 	// Vendors are the vendors whose licenses count, by public code. Every
 	// document must lead back to one of these keys.
@@ -63,10 +66,19 @@ type Policy = detach.Policy
 // concurrent use.
 type Clock = ledger.Wall
 
+// withDefaults is a copy of its own, with the defaults filled in.
 func (o *Options) withDefaults() Options {
 	var d Options
 	if o != nil {
 		d = *o
+	}
+	d.Vendors = maps.Clone(d.Vendors)
+	d.Buses = slices.Clone(d.Buses)
+	d.Policy.Forbidden = slices.Clone(d.Policy.Forbidden)
+	if d.Peers != nil {
+		p := *d.Peers
+		p.Addresses = slices.Clone(p.Addresses)
+		d.Peers = &p
 	}
 	if d.GrantLength <= 0 {
 		d.GrantLength = time.Minute
