@@ -19,10 +19,13 @@ type Bus struct {
 	opts   Options
 	lister lister
 
-	mu     sync.Mutex
-	named  []named // what was listed last
-	conns  map[*conn]struct{}
-	closed bool
+	calls sync.WaitGroup // goroutines in calls of libusb's, for which nobody else may be waiting
+	done  chan struct{}  // closed when the bus is, with mu held
+
+	mu      sync.Mutex
+	named   []named // what was listed last
+	conns   map[*conn]struct{}
+	opening map[transport.KeyID]chan struct{} // those are closed when it is over
 }
 
 var _ transport.Bus = (*Bus)(nil)
@@ -30,9 +33,16 @@ var _ transport.Bus = (*Bus)(nil)
 // Open opens the bus. Nil options mean the defaults. The caller closes it. An
 // error is that of libusb, which could not start.
 func Open(opts *Options) (*Bus, error) {
-	b := &Bus{opts: opts.withDefaults(), conns: map[*conn]struct{}{}}
+	return openWith(opts, newLister)
+}
+
+func openWith(opts *Options, list func(Options) (lister, error)) (*Bus, error) {
+	b := &Bus{
+		opts: opts.withDefaults(), done: make(chan struct{}),
+		conns: map[*conn]struct{}{}, opening: map[transport.KeyID]chan struct{}{},
+	}
 	var err error
-	if b.lister, err = newLister(b.opts); err != nil {
+	if b.lister, err = list(b.opts); err != nil {
 		return nil, fmt.Errorf("usb: %w", err)
 	}
 	return b, nil
@@ -80,7 +90,7 @@ func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 func (b *Bus) look() ([]named, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed() {
 		return nil, transport.ErrClosed
 	}
 	found, err := b.lister.list()
@@ -143,45 +153,21 @@ func printable(serial string) string {
 	return serial[:min(len(serial), 64)]
 }
 
-// Open implements [transport.Bus]. Errors also wrap [ErrPermission], [ErrForeign]
-// and [ErrNeighbour].
-func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
-	fail := func(err error) (transport.Conn, error) {
-		return nil, &transport.Error{Op: "open", Key: id, Err: err}
-	}
-	if err := ctx.Err(); err != nil {
-		return fail(err)
-	}
-	found, err := b.look()
-	if err != nil {
-		return fail(err)
-	}
-	at := slices.IndexFunc(found, func(n named) bool { return n.id == id })
-	if at < 0 {
-		return fail(transport.ErrNoKey)
-	}
-	if err := b.hazard(); err != nil {
-		return fail(err)
-	}
-	claim, err := open(b.opts, found[at].plugged)
-	if err != nil {
-		return fail(err)
-	}
-	c := newConn(b, found[at], claim)
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return fail(errors.Join(transport.ErrClosed, claim.close()))
-	}
-	b.conns[c] = struct{}{}
-	b.mu.Unlock()
-	return c, nil
-}
-
 func (b *Bus) hazard() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.lister.hazard()
+}
+
+// remember has the bus close the connection when it is closed itself.
+func (b *Bus) remember(c *conn) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed() {
+		return transport.ErrClosed
+	}
+	b.conns[c] = struct{}{}
+	return nil
 }
 
 func (b *Bus) forget(c *conn) {
@@ -190,11 +176,24 @@ func (b *Bus) forget(c *conn) {
 	delete(b.conns, c)
 }
 
-// Close ends all connections and lets go of libusb. Closing twice is harmless.
+func (b *Bus) closed() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close ends all connections and lets go of libusb. It waits for what the operating
+// system still does to a key; where that takes long, it is resetting one that does not
+// answer. Closing twice is harmless.
 func (b *Bus) Close() error {
 	b.mu.Lock()
-	first := !b.closed
-	b.closed = true
+	first := !b.closed()
+	if first {
+		close(b.done)
+	}
 	var open []*conn
 	for c := range b.conns {
 		open = append(open, c)
@@ -204,6 +203,7 @@ func (b *Bus) Close() error {
 	for _, c := range open {
 		errs = append(errs, c.Close())
 	}
+	b.calls.Wait()
 	if first {
 		errs = append(errs, b.lister.close())
 	}

@@ -22,8 +22,8 @@ const (
 )
 
 // controlTime is how long a key has for a control request; it should need a
-// fifth.
-const controlTime = 500 * time.Millisecond
+// fifth. Tests have it otherwise.
+var controlTime = 500 * time.Millisecond
 
 // claim is a key that this program has for itself. What it is made of is closed from
 // the inside out, and only when no transfer is under way: libusb crashes otherwise.
@@ -44,8 +44,9 @@ type where struct {
 	maxPacket      int
 }
 
-// open finds the device again and claims its interface.
-func open(opts Options, p plugged) (c *claim, err error) {
+// open finds the device again and claims its interface. Each of its steps is a call of
+// libusb's that ends when it likes; between them it ends when stop gives an error.
+func open(opts Options, p plugged, stop func() error) (c *claim, err error) {
 	c = new(claim)
 	defer func() {
 		if err != nil {
@@ -72,15 +73,28 @@ func open(opts Options, p plugged) (c *claim, err error) {
 	if c.place, ok = find(c.device.Desc); !ok {
 		return c, ErrForeign
 	}
-	if err := c.take(); err != nil {
+	if err := inTurn(stop, c.take); err != nil {
 		return c, err
 	}
-	if err := c.reset(); isUSB(err, gousb.ErrorPipe) {
+	if err := c.settle(unsure, stop); isUSB(err, gousb.ErrorPipe) {
 		return c, fmt.Errorf("%w: it stalls what every key answers (%v)", ErrForeign, err)
 	} else if err != nil {
 		return c, err
 	}
 	return c, nil
+}
+
+// inTurn takes steps until one of them fails, or stop gives an error.
+func inTurn(stop func() error, steps ...func() error) error {
+	for _, step := range steps {
+		if err := stop(); err != nil {
+			return err
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // take claims the interface.
@@ -125,14 +139,18 @@ func (c *claim) close() error {
 	return errors.Join(errs...)
 }
 
-// reset makes the key forget an exchange that was not seen to its end. Where it
-// does not, its port is reset.
-func (c *claim) reset() error {
-	err := c.ask()
-	if err == nil || errors.Is(err, transport.ErrNoKey) {
-		return err
+// settle makes the key forget an exchange that was not seen to its end. Where the key
+// does not, everything between it and here is reset: its port. That needs the interface
+// given back, and somebody else may take it meanwhile. Between two steps it ends when
+// stop gives an error.
+func (c *claim) settle(was state, stop func() error) error {
+	if was == unsure && c.intf != nil {
+		err := inTurn(stop, c.ask)
+		if err == nil || errors.Is(err, transport.ErrNoKey) {
+			return err
+		}
 	}
-	return c.resetPort()
+	return inTurn(stop, c.release, c.resetPort, c.take, c.ask)
 }
 
 func (c *claim) ask() error {
@@ -140,20 +158,7 @@ func (c *claim) ask() error {
 	return meaning(err)
 }
 
-// resetPort resets everything between the key and here. It needs the interface
-// given back, and somebody else may take it meanwhile.
-func (c *claim) resetPort() error {
-	if err := c.release(); err != nil {
-		return err
-	}
-	if err := meaning(c.device.Reset()); err != nil {
-		return err
-	}
-	if err := c.take(); err != nil {
-		return err
-	}
-	return c.ask()
-}
+func (c *claim) resetPort() error { return meaning(c.device.Reset()) }
 
 // find finds the interface of an open key in a device's descriptors, which are to
 // be believed in nothing.
