@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/gousb"
@@ -106,10 +105,10 @@ func (c *claim) take() (err error) {
 		return meaning(errors.Join(err, c.release()))
 	}
 	if c.in, err = c.intf.InEndpoint(c.place.in); err != nil {
-		return errors.Join(err, c.release())
+		return meaning(errors.Join(err, c.release()))
 	}
 	if c.out, err = c.intf.OutEndpoint(c.place.out); err != nil {
-		return errors.Join(err, c.release())
+		return meaning(errors.Join(err, c.release()))
 	}
 	return nil
 }
@@ -125,16 +124,16 @@ func (c *claim) release() error {
 	}
 	err := c.config.Close()
 	c.config = nil
-	return err
+	return meaning(err)
 }
 
 func (c *claim) close() error {
 	errs := []error{c.release()}
 	if c.device != nil {
-		errs = append(errs, c.device.Close())
+		errs = append(errs, meaning(c.device.Close()))
 	}
 	if c.context != nil {
-		errs = append(errs, c.context.Close())
+		errs = append(errs, meaning(c.context.Close()))
 	}
 	return errors.Join(errs...)
 }
@@ -202,7 +201,7 @@ func endpoints(s gousb.InterfaceSetting) (where, bool) {
 func newContext() (c *gousb.Context, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("libusb does not start: %v", p)
+			err = starting(p)
 		}
 	}()
 	return gousb.NewContext(), nil
@@ -221,37 +220,4 @@ func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w (%v)", ErrNeighbour, p)
 	}
-}
-
-// meaning finds the transport's error for one of gousb's, once.
-func meaning(err error) error {
-	for _, m := range []struct {
-		cause gousb.Error
-		mean  error
-	}{
-		{gousb.ErrorNoDevice, transport.ErrNoKey},
-		{gousb.ErrorNotFound, transport.ErrNoKey},
-		{gousb.ErrorBusy, transport.ErrBusy},
-		{gousb.ErrorAccess, ErrPermission},
-		{gousb.ErrorIO, transport.ErrGarbled},
-		{gousb.ErrorPipe, transport.ErrGarbled},
-		{gousb.ErrorTimeout, transport.ErrGarbled},
-		{gousb.ErrorOverflow, transport.ErrGarbled},
-		{gousb.ErrorOther, transport.ErrGarbled},
-	} {
-		switch {
-		case !isUSB(err, m.cause):
-		case errors.Is(err, m.mean):
-			return err
-		default:
-			return fmt.Errorf("%w (%w)", m.mean, err)
-		}
-	}
-	return err
-}
-
-// isUSB reports whether err is because of cause, which gousb in some places only
-// quotes.
-func isUSB(err error, cause gousb.Error) bool {
-	return err != nil && (errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()))
 }

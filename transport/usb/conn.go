@@ -63,7 +63,7 @@ var (
 	errTooLong  = fmt.Errorf("%w: it is longer than any answer", transport.ErrGarbled)
 	errEmpty    = fmt.Errorf("%w: it is empty", transport.ErrGarbled)
 	errStale    = fmt.Errorf("%w: only answers to earlier requests came", transport.ErrGarbled)
-	errNotWhole = errors.New("the request was not sent whole")
+	errNotWhole = fmt.Errorf("%w: the request was not sent whole", transport.ErrGarbled)
 )
 
 // Exchange implements [transport.Conn].
@@ -136,10 +136,7 @@ func (c *conn) send(ctx context.Context, request []byte) (sent bool, err error) 
 		_, err = c.claim.out.WriteContext(ctx, nil) // nobody else ends it
 		return true, err
 	}
-	// An error of libusb's is one of handing the transfer in; that of a transfer
-	// comes after.
-	_, refused := errors.AsType[gousb.Error](err)
-	return !refused, err
+	return mayHaveGone(err), err
 }
 
 // receive gives the answer to the request. Those to earlier ones are dropped, as
@@ -179,26 +176,9 @@ func stale(answer, request []byte) bool {
 	return binary.BigEndian.Uint32(answer[sequenceAt:]) != binary.BigEndian.Uint32(request[sequenceAt:])
 }
 
-// reason finds the transport's error for a transfer that failed, and what it means
-// for the connection.
+// reason finds the meaning of an exchange's error, and what it is for the connection.
 func (c *conn) reason(ctx context.Context, err error) error {
-	if status, ok := errors.AsType[gousb.TransferStatus](err); ok {
-		err = c.transferReason(ctx, status)
-	} else {
-		err = meaning(err)
-	}
-	if errors.Is(err, transport.ErrNoKey) {
-		c.life.end(transport.ErrNoKey)
-	}
-	return err
-}
-
-func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) error {
-	switch status {
-	case gousb.TransferNoDevice:
-		return transport.ErrNoKey
-	case gousb.TransferStall:
-		c.state = halted
+	switch status, _ := errors.AsType[gousb.TransferStatus](err); status {
 	case gousb.TransferCancelled:
 		switch {
 		case c.life.why() != nil:
@@ -207,8 +187,14 @@ func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) 
 			return ctx.Err()
 		}
 		return errSilent
+	case gousb.TransferStall:
+		c.state = halted
 	}
-	return fmt.Errorf("%w: %w", transport.ErrGarbled, status)
+	err = meaning(err)
+	if errors.Is(err, transport.ErrNoKey) {
+		c.life.end(transport.ErrNoKey)
+	}
+	return err
 }
 
 func (c *conn) fail(err error, sent bool) error {
