@@ -21,9 +21,9 @@ type opening struct {
 	failed chan error
 }
 
-// Open implements [transport.Bus]. Errors also wrap [ErrPermission], [ErrForeign],
-// [ErrDriver], [ErrNeighbour] and [ErrSystem]. An opening that was given up may still be
-// at a call of libusb's; a later one of the same key waits for it.
+// Open implements [transport.Bus]. Errors also wrap [ErrPermission], [ErrDriver],
+// [ErrMemory], [ErrLibrary], [ErrForeign] and [ErrNeighbour]. An opening that was given
+// up may still be at a call of libusb's; a later one of the same key waits for it.
 func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
 	o := &opening{b, ctx, id, make(chan *conn), make(chan error, 1)}
 	c, err := o.wait()
