@@ -76,8 +76,8 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, c.fail(ctx.Err(), false)
 	}
-	work, landed := c.life.fly(ctx)
-	defer landed()
+	work := c.life.fly(ctx)
+	defer c.life.landed()
 	switch {
 	case c.life.why() != nil:
 		return nil, c.fail(c.life.why(), false)
