@@ -109,7 +109,7 @@ func (b *Bus) look() ([]named, error) {
 const prefix = "usb:"
 
 // name gives every key a name: its serial number, so that it keeps it wherever it is
-// plugged in, and its place where it has no proper one. Of two with one serial number
+// plugged in, and its place where it has none. Of two with one serial number
 // the one that was there before keeps the name, and the other has its place added.
 func name(found []plugged, before []named) []named {
 	slices.SortFunc(found, func(a, b plugged) int { return strings.Compare(a.place, b.place) })
@@ -127,18 +127,13 @@ func name(found []plugged, before []named) []named {
 			continue
 		}
 		id := transport.KeyID(prefix + p.serial)
-		if !proper(p.serial) || taken[id] {
+		if p.serial == "" || taken[id] {
 			id = transport.KeyID(prefix + p.serial + "@" + p.place)
 		}
 		now[i].id, taken[id] = id, true
 	}
 	slices.SortFunc(now, func(a, b named) int { return strings.Compare(string(a.id), string(b.id)) })
 	return now
-}
-
-// proper tells a serial number that can be a name.
-func proper(serial string) bool {
-	return serial != "" && len(serial) <= 64 && serial == printable(serial)
 }
 
 // printable leaves out what a serial number should not have.

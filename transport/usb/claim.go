@@ -5,6 +5,7 @@ package usb
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -160,10 +161,10 @@ func (c *claim) ask() error {
 func (c *claim) resetPort() error { return meaning(c.device.Reset()) }
 
 // find finds the interface of an open key in a device's descriptors, which are to
-// be believed in nothing.
+// be believed in nothing. Of several configurations with one it is the lowest.
 func find(d *gousb.DeviceDesc) (where, bool) {
-	for number, config := range d.Configs {
-		for i, intf := range config.Interfaces {
+	for _, number := range slices.Sorted(maps.Keys(d.Configs)) {
+		for i, intf := range d.Configs[number].Interfaces {
 			// gousb takes an interface's number for its place, and panics otherwise.
 			if intf.Number != i || len(intf.AltSettings) != 1 || intf.AltSettings[0].Alternate != 0 {
 				continue

@@ -31,6 +31,15 @@ func TestFind(t *testing.T) {
 	if got, ok := find(key(func(*gousb.InterfaceDesc, *gousb.InterfaceSetting) {})); !ok || got != want {
 		t.Errorf("%+v, %v, want %+v", got, ok, want)
 	}
+	several := key(func(*gousb.InterfaceDesc, *gousb.InterfaceSetting) {})
+	for number := 4; number < 9; number++ {
+		several.Configs[number] = several.Configs[3]
+	}
+	for range 20 {
+		if got, ok := find(several); !ok || got != want {
+			t.Errorf("of six configurations: %+v, %v, want %+v", got, ok, want)
+		}
+	}
 	for name, change := range map[string]func(*gousb.InterfaceDesc, *gousb.InterfaceSetting){
 		"out of its place": func(i *gousb.InterfaceDesc, _ *gousb.InterfaceSetting) { i.Number = 7 },
 		"no setting 0":     func(_ *gousb.InterfaceDesc, s *gousb.InterfaceSetting) { s.Alternate = 1 },
