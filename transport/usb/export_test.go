@@ -15,6 +15,9 @@ func Patience(control, closing time.Duration) (restore func()) {
 	return func() { controlTime, closeTime = wasControl, wasClosing }
 }
 
+// Hazardous tells descriptors that no device should be opened beside.
+func Hazardous(descriptors []byte) bool { return hazardous(descriptors) }
+
 // OpenLibusb opens a bus that lists keys as libusb knows them, as everywhere but on
 // Linux.
 func OpenLibusb(opts *Options) (*Bus, error) { return openWith(opts, newLibusb) }
