@@ -16,8 +16,10 @@ import (
 // Bus finds the keys on USB. It implements [transport.Bus] and is safe for
 // concurrent use.
 type Bus struct {
-	opts   Options
-	lister lister
+	opts Options
+
+	listing sync.Mutex // held while the lister is at work
+	lister  lister
 
 	calls sync.WaitGroup // goroutines in calls of libusb's, for which nobody else may be waiting
 	done  chan struct{}  // closed when the bus is, with mu held
@@ -71,10 +73,7 @@ type named struct {
 
 // Keys implements [transport.Bus].
 func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("usb: list keys: %w", err)
-	}
-	found, err := b.look()
+	found, err := b.keys(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("usb: list keys: %w", err)
 	}
@@ -85,18 +84,55 @@ func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 	return infos, nil
 }
 
-// look lists the keys of now, ordered by name. Connections to those that are gone, or
-// were put in anew, have ended.
-func (b *Bus) look() ([]named, error) {
+func (b *Bus) keys(ctx context.Context) ([]named, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var found []named
+	looked := make(chan error, 1)
+	if err := b.call(func() {
+		var err error
+		found, err = b.look(ctx)
+		looked <- err
+	}); err != nil {
+		return nil, err
+	}
+	select {
+	case err := <-looked:
+		return found, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// call has a goroutine of the bus call f, which may take long.
+func (b *Bus) call(f func()) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed() {
+		return transport.ErrClosed
+	}
+	b.calls.Go(f)
+	return nil
+}
+
+// look lists the keys of now, ordered by name. Connections to those that are gone, or
+// were put in anew, have ended.
+func (b *Bus) look(ctx context.Context) ([]named, error) {
+	b.listing.Lock()
+	defer b.listing.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case b.closed():
 		return nil, transport.ErrClosed
 	}
 	found, err := b.lister.list()
 	if err != nil {
 		return nil, err
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.named = name(found, b.named)
 	for c := range b.conns {
 		if !slices.ContainsFunc(found, func(p plugged) bool { return p.place == c.at.place && p.address == c.at.address }) {
@@ -149,8 +185,8 @@ func printable(serial string) string {
 }
 
 func (b *Bus) hazard() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.listing.Lock()
+	defer b.listing.Unlock()
 	return b.lister.hazard()
 }
 

@@ -113,7 +113,7 @@ func (o *opening) run() {
 
 func (o *opening) open() (*conn, error) {
 	b := o.bus
-	found, err := b.look()
+	found, err := b.look(o.ctx)
 	if err != nil {
 		return nil, err
 	}
