@@ -219,9 +219,15 @@ func TestPortResetHangs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	within(t, "closing", func() { conn.Close() })
+	closed := make(chan error)
+	go func() { closed <- bus.Close() }()
+	within(t, "closing", func() {
+		if err := conn.Close(); err == nil {
+			t.Error("Close says that the key is given back")
+		}
+	})
 	release()
-	if err := bus.Close(); err != nil {
+	if err := <-closed; err != nil {
 		t.Error(err)
 	}
 	before.compare(t)
