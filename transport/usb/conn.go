@@ -106,24 +106,26 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 // calls for that end when they like, so they are made by a goroutine of the bus: an
 // exchange that may not wait for it leaves it to the next one, or to Close.
 func (c *conn) settle(work context.Context) error {
-	if c.state == clean && c.settling == nil {
-		return nil
-	}
-	if c.settling == nil {
-		settled, was := make(chan error, 1), c.state
-		c.bus.calls.Go(func() { settled <- c.claim.settle(was, c.life.why) })
-		c.settling = settled
-	}
-	select {
-	case err := <-c.settling:
-		c.settling = nil
-		if err == nil {
-			c.state = clean
+	for c.state != clean {
+		mine := c.settling == nil
+		if mine {
+			settled, was := make(chan error, 1), c.state
+			c.bus.calls.Go(func() { settled <- c.claim.settle(was, c.life.why) })
+			c.settling = settled
 		}
-		return err
-	case <-work.Done():
-		return gousb.TransferCancelled
+		select {
+		case err := <-c.settling:
+			c.settling = nil
+			if err == nil {
+				c.state = clean
+			} else if mine {
+				return err
+			}
+		case <-work.Done():
+			return gousb.TransferCancelled
+		}
 	}
+	return nil
 }
 
 // send sends a request. It reports whether any of it may have gone out.

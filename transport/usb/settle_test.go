@@ -156,7 +156,29 @@ func TestResetUnanswered(t *testing.T) {
 	before.compare(t)
 }
 
-// The same for an opening: the next one waits for it, and gets the key.
+// An exchange does not fail because of a reset that one before it had begun.
+func TestResetOfAnother(t *testing.T) {
+	defer usb.Patience(200*time.Millisecond, promptly)()
+	s := stick(t, 0x5B, gadget.HighSpeed)
+	conn := unsettled(t, openBus(t, nil), s)
+	d := s.Device()
+	d.FailResets(2, gadget.IgnoreReset) // both that one attempt makes
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		seen(t, d, 1)
+		cancel()
+	}()
+	if _, err := conn.Exchange(ctx, wire.Frame{Op: wire.OpInfo, Seq: 2}.Encode()); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	request := wire.Frame{Op: wire.OpInfo, Seq: 3}
+	answer, err := conn.Exchange(t.Context(), request.Encode())
+	if f, _ := wire.Parse(answer); err != nil || !f.Answers(request) {
+		t.Errorf("the next one: %x, %v", answer, err)
+	}
+}
+
+// An opening that was given up: the next one waits for it, and gets the key.
 func TestOpenUnanswered(t *testing.T) {
 	defer usb.Patience(time.Second, promptly)()
 	s := stick(t, 0x59, gadget.HighSpeed)
