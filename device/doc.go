@@ -83,10 +83,13 @@
 // A program gives every request another number than the ones before, a repeated one
 // too, and takes only that frame for the answer whose number and opcode are its
 // request's; any other is a late answer to a request that it gave up, or one that
-// came twice. It drops it and asks again. After a reset there is at most one such. An
+// came twice. It drops it and asks again. After a reset there is at most one such, and
+// it may be to a request of the program that had the key before. So a program begins
+// with a number taken at random, and counts up from there, round the end of the range:
+// programs that all begin with 1 and ask for Info first would take each other's. An
 // answer of opcode 0x80, number 0 and status 1 says that a request came damaged; it
-// too is asked again. A key remembers no numbers: a request that comes twice is carried out twice, which
-// does no harm.
+// too is asked again. A key remembers no numbers: a request that comes twice is carried
+// out twice, which does no harm.
 //
 // # Limits and times
 //

@@ -204,6 +204,31 @@ func (c *forgettingConn) Exchange(ctx context.Context, request []byte) ([]byte, 
 	return nil, &transport.Error{Op: "exchange", Sent: true, Err: transport.ErrGarbled}
 }
 
+// A late answer to a program that had the key before is known for what it is: sessions
+// do not count alike.
+func TestSessionsDiffer(t *testing.T) {
+	bus, key := plug(t, nil)
+	first := map[uint32]bool{}
+	for range 4 {
+		recorder := transporttest.Record(bus)
+		k, err := device.Open(t.Context(), recorder, key.BusID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f, err := wire.Parse(recorder.Exchanges()[0].Request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first[f.Seq] = true
+	}
+	if len(first) < 3 {
+		t.Errorf("four sessions begin with %v", first)
+	}
+}
+
 // A port reset between an Install and its repetition takes what was staged: a license
 // that was kept is acknowledged all the same, and of one that was not the error does not
 // say more than is known.

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/code"
@@ -45,6 +46,7 @@ func Open(ctx context.Context, bus transport.Bus, id transport.KeyID) (*Key, err
 func open(ctx context.Context, conn transport.Conn, id transport.KeyID) (*Key, error) {
 	k := &Key{id: id, conn: conn, turn: make(chan struct{}, 1)}
 	k.turn <- struct{}{}
+	k.seq = rand.Uint32() // so that a late answer to somebody before has another number
 	i, err := k.info(ctx, "open")
 	if err != nil {
 		conn.Close()

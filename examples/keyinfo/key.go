@@ -124,6 +124,12 @@ func advice(err error) string {
 		return "it was pulled out: plug it in again"
 	case errors.Is(err, usb.ErrNeighbour):
 		return "pull out the other device, the one that cannot be read; this key may be as good as ever"
+	case errors.Is(err, usb.ErrDriver):
+		return "on Windows give the key the driver WinUSB, which Zadig (https://zadig.akeo.ie) does; elsewhere update libusb and the operating system"
+	case errors.Is(err, usb.ErrMemory):
+		return "end other programs; on Linux: echo 64 | sudo tee /sys/module/usbcore/parameters/usbfs_memory_mb"
+	case errors.Is(err, usb.ErrLibrary):
+		return "pull it out and plug it in again; if that does not help update libusb"
 	case errors.Is(err, usb.ErrForeign):
 		return "it is not a key that this program knows; a later version of it may"
 	}

@@ -109,6 +109,9 @@ func TestAdvice(t *testing.T) {
 		{transport.ErrNoKey, "plug it in again"},
 		{usb.ErrNeighbour, "pull out the other device"},
 		{usb.ErrForeign, "a later version"},
+		{usb.ErrDriver, "WinUSB"},
+		{usb.ErrMemory, "usbfs_memory_mb"},
+		{usb.ErrLibrary, "update libusb"},
 		{transport.ErrGarbled, "may be broken"},
 	} {
 		if got := advice(&transport.Error{Op: "open", Err: c.err}); !strings.Contains(got, c.want) {

@@ -28,6 +28,7 @@ type config struct {
 
 	vendor uint32 // whose pools a new key takes
 	public ed25519.PublicKey
+	asked  bool // -vendor is there
 }
 
 const maxID = 0xFFFFFFFE
@@ -45,7 +46,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 		c.vendorID, c.productID, err = usb.ParseIDs(ids)
 		return err
 	})
-	flags.Func("vendor", "make a new key that takes the pools of this vendor, `code=file`: the public code, and a PEM file with the Ed25519 public key", c.newVendor)
+	flags.Func("vendor", "a new key takes the pools of this vendor, and an old one must: `code=file`, the public code, and a PEM file with the Ed25519 public key", c.newVendor)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -65,6 +66,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 }
 
 func (c *config) newVendor(value string) error {
+	c.asked = true
 	code, file, ok := strings.Cut(value, "=")
 	if !ok || file == "" {
 		return errors.New("want CODE=FILE")

@@ -18,7 +18,8 @@
 //
 // A new key is one of the demo vendor, whose private key everybody has, and holds a
 // small pool: product 29, feature 4, three seats. -vendor makes it another vendor's
-// key, without a pool.
+// key, without a pool. A key stays its vendor's: with an existing file -vendor says
+// whose it should be.
 package main
 
 import (
@@ -50,24 +51,26 @@ func run() (exit int) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := serve(ctx, c, log); err != nil && !errors.Is(err, context.Canceled) {
+	if err := serve(ctx, c, log); err != nil {
 		log.Error("failed", "error", err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
+// serve serves the key until ctx ends, which is no error.
+func serve(ctx context.Context, c *config, log *slog.Logger) error {
 	s, err := openStick(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
 	log.Info("the key is ready", "id", s.ID(), "serial", s.usb.Serial, "file", c.file)
 	if c.functionFS {
-		return serveBoard(ctx, s)
+		err = serveBoard(ctx, s)
+	} else {
+		err = serveNetwork(ctx, c.listen, s, log)
 	}
-	return serveNetwork(ctx, c.listen, s, log)
+	return errors.Join(err, s.close())
 }
 
 // serveNetwork lets computers attach the key by USB/IP. One line on standard output
@@ -81,15 +84,46 @@ func serveNetwork(ctx context.Context, listen string, s *stick, log *slog.Logger
 	if !at.IP.IsLoopback() {
 		log.Warn("USB/IP asks for no password: whoever reaches this address can take the key", "address", at)
 	}
-	how := fmt.Sprintf("usbip attach -r %s -b %s", at.IP, usbip.BusID)
-	if at.Port != usbip.Port {
-		how = fmt.Sprintf("usbip --tcp-port %d attach -r %s -b %s", at.Port, at.IP, usbip.BusID)
-	}
-	if _, err := fmt.Println(how); err != nil {
-		return fmt.Errorf("standard output: %w", err)
+	if _, err := fmt.Println(attachLine(at, reachable)); err != nil {
+		return errors.Join(fmt.Errorf("standard output: %w", err), ln.Close())
 	}
 	server := &usbip.Server{Config: s.usb, Plug: s.plug, Logger: log}
-	return server.Serve(ctx, ln)
+	if err := server.Serve(ctx, ln); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// attachLine is the command that attaches the key. Of all addresses it has the one that
+// host gives.
+func attachLine(at *net.TCPAddr, host func() net.IP) string {
+	ip := at.IP
+	if ip.IsUnspecified() {
+		ip = host()
+	}
+	port := ""
+	if at.Port != usbip.Port {
+		port = fmt.Sprintf("--tcp-port %d ", at.Port)
+	}
+	return fmt.Sprintf("usbip %sattach -r %s -b %s", port, ip, usbip.BusID)
+}
+
+// reachable is an address of this computer that others may reach, or the loopback
+// address where it has none.
+func reachable() net.IP {
+	addresses, _ := net.InterfaceAddrs() // none is none
+	best := net.IPv4(127, 0, 0, 1)
+	for _, a := range addresses {
+		n, ok := a.(*net.IPNet)
+		switch {
+		case !ok || !n.IP.IsGlobalUnicast():
+		case n.IP.To4() != nil:
+			return n.IP
+		case best.IsLoopback():
+			best = n.IP
+		}
+	}
+	return best
 }
 
 // plug is somebody attaching the key: it gets its power.

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sojournlm/sojourn/device"
@@ -75,9 +80,66 @@ func TestStick(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	other, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []config{
+		{vendor: demo.Vendor, public: other}, {vendor: demo.Vendor + 1, public: demo.Public()}, {vendor: demo.Vendor, public: demo.Public()},
+	} {
+		flag.file, flag.id, flag.asked = c.file, c.id, true
+		s, err := openStick(t.Context(), &flag)
+		if err == nil {
+			err = s.close()
+		}
+		if same := flag.vendor == demo.Vendor && flag.public.Equal(demo.Public()); (err == nil) != same || !same && !strings.Contains(err.Error(), "-vendor") {
+			t.Errorf("-vendor of vendor %d on the file of vendor %d: %v", flag.vendor, demo.Vendor, err)
+		}
+	}
 	c.id = 8
 	if s, err := openStick(t.Context(), c); err == nil {
 		s.close()
 		t.Error("opened as a key of another id")
+	}
+}
+
+// What is printed can be typed in, also where the key is served on all addresses.
+func TestAttachLine(t *testing.T) {
+	host := func() net.IP { return net.IPv4(192, 0, 2, 7) }
+	for at, want := range map[string]string{
+		"127.0.0.1:3240":   "usbip attach -r 127.0.0.1 -b 1-1",
+		"127.0.0.1:3241":   "usbip --tcp-port 3241 attach -r 127.0.0.1 -b 1-1",
+		"[::]:3240":        "usbip attach -r 192.0.2.7 -b 1-1",
+		"0.0.0.0:3240":     "usbip attach -r 192.0.2.7 -b 1-1",
+		"[2001:db8::1]:80": "usbip --tcp-port 80 attach -r 2001:db8::1 -b 1-1",
+	} {
+		if got := attachLine(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(at)), host); got != want {
+			t.Errorf("%s: %s, want %s", at, got, want)
+		}
+	}
+	if ip := reachable(); ip.IsUnspecified() {
+		t.Errorf("%s cannot be reached", ip)
+	}
+}
+
+// Being told to end is no error, and what goes wrong in ending is one all the same.
+func TestServeEnds(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	c := &config{file: filepath.Join(t.TempDir(), "my.key"), id: 7, listen: "127.0.0.1:0", vendor: demo.Vendor, public: demo.Public()}
+	s, err := openStick(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := serveNetwork(ctx, c.listen, s, log); err != nil {
+		t.Errorf("told to end: %v", err)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+	c.listen = "nowhere at all"
+	if err := serve(t.Context(), c, log); err == nil {
+		t.Error("it serves nowhere")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sojournlm/sojourn/examples/internal/demo"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/gadget"
+	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/transport"
 	"github.com/sojournlm/sojourn/transport/simulator"
@@ -32,23 +33,29 @@ func openStick(ctx context.Context, c *config) (*stick, error) {
 	}
 	s.Key = key
 	s.usb = gadget.Config{Vendor: c.vendorID, Product: c.productID, Serial: gadget.Serial(key.ID()), Speed: gadget.HighSpeed}
-	if err := s.fill(ctx); err != nil {
+	if err := s.fill(ctx, c); err != nil {
 		return nil, errors.Join(err, key.Close())
 	}
 	s.Unplug() // until somebody attaches it
 	return s, nil
 }
 
-// fill gives a key without a pool the demo vendor's.
-func (s *stick) fill(ctx context.Context) error {
+// fill gives a key without a pool the demo vendor's, where it is that vendor's.
+func (s *stick) fill(ctx context.Context, c *config) error {
 	key, err := device.Open(ctx, s.bus, s.BusID())
 	if err != nil {
 		return err
 	}
 	defer key.Close()
 	info, err := key.Info(ctx)
-	if err != nil || info.PoolCounter > 0 || info.Vendor != demo.Vendor {
+	switch {
+	case err != nil:
 		return err
+	case c.asked && (info.Vendor != c.vendor || !s.VendorPublic().Equal(c.public)):
+		return fmt.Errorf("-vendor: the key in %s was made for vendor %s, with another code or public key: "+
+			"leave the flag out to use it, or name another -file to make a new one", c.file, licensing.PublicCodeText(info.Vendor))
+	case info.PoolCounter > 0 || info.Vendor != demo.Vendor:
+		return nil
 	}
 	file, err := issuer.Sign(demo.Key(), issuer.Pool{
 		Key: uint32(info.ID), KeyPublic: key.Public(), Vendor: demo.Vendor, Counter: 1, Issued: time.Now(),

@@ -18,6 +18,7 @@
 package firmware
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
@@ -147,6 +148,9 @@ func (k *Key) mount() error {
 
 // Public is the key's public half.
 func (k *Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
+
+// VendorPublic is the key of the vendor whose pool licenses the key takes.
+func (k *Key) VendorPublic() ed25519.PublicKey { return bytes.Clone(k.id.VendorPublic[:]) }
 
 // ID is the key's id, 0 for a mere anchor.
 func (k *Key) ID() uint64 { return k.id.KeyID }

@@ -3,6 +3,7 @@
 package functionfs_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/google/gousb"
 
 	"github.com/sojournlm/sojourn/internal/functionfs"
 	"github.com/sojournlm/sojourn/internal/gadget"
@@ -49,12 +52,7 @@ func ask(seq uint32, length, answer int, wait uint16) []byte {
 // of every awkward length go over in both directions, what is given up does not stay
 // in the way, and when the board goes away its connection ends.
 func TestBoard(t *testing.T) {
-	port, err := functionfs.Port()
-	if err != nil && os.Getenv("USB_TEST_REQUIRE") != "" {
-		t.Fatal(err, "(vmrun -gadget has one)")
-	} else if err != nil {
-		t.Skip(err, "(vmrun -gadget has one)")
-	}
+	port := devicePort(t)
 	bus, err := usb.Open(&usb.Options{Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -74,13 +72,147 @@ func TestBoard(t *testing.T) {
 		conn := connect(t, bus)
 		talk(t, conn)
 		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) {
+		if err := <-ended; err != nil {
 			t.Errorf("round %d: %v", round, err)
 		}
 		if _, err := conn.Exchange(t.Context(), ask(1, 20, 20, 0)); !errors.Is(err, transport.ErrNoKey) {
 			t.Errorf("round %d: the board is gone: %v", round, err)
 		}
 		conn.Close()
+	}
+}
+
+// devicePort is this computer's.
+func devicePort(t *testing.T) string {
+	t.Helper()
+	port, err := functionfs.Port()
+	if err != nil && os.Getenv("USB_TEST_REQUIRE") != "" {
+		t.Fatal(err, "(vmrun -gadget has one)")
+	} else if err != nil {
+		t.Skip(err, "(vmrun -gadget has one)")
+	}
+	return port
+}
+
+// What a program sends that is longer than any request, with an end or without one, is
+// answered once where it ends, and forgotten at a reset; the request after that is
+// answered as ever.
+func TestTooLong(t *testing.T) {
+	g, err := functionfs.Open("sojourn", devicePort(t), gadget.Config{Serial: "BOARD"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- g.Serve(ctx, sized{}) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	bus, err := usb.Open(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect(t, bus).Close() // the board is there
+	bus.Close()
+	b := openBare(t)
+	const packet, reads = 512, 4608 // what the board reads at once
+	for i, c := range []struct {
+		name   string
+		writes []int // lengths
+		reset  bool  // then
+		bad    bool  // an answer that it was no request comes before
+	}{
+		{"with an end", []int{6000}, false, true},
+		{"one byte more than any", []int{wire.MaxFrame + 1}, false, true},
+		{"of many reads", []int{10*reads + 1}, false, true},
+		{"that ends at a read's end", []int{2 * reads, 0}, false, true},
+		{"without an end", []int{reads}, true, false},
+		{"without an end, in two reads", []int{reads + packet}, true, false},
+		{"without an end, in many", []int{3*reads + 5*packet}, true, false},
+		{"half a request", []int{packet}, true, false},
+	} {
+		for _, n := range c.writes {
+			b.write(t, make([]byte, n))
+		}
+		if c.reset {
+			b.reset(t)
+		}
+		if c.bad {
+			if f, err := wire.Parse(b.read(t)); err != nil || f.Status != wire.BadFrame {
+				t.Errorf("%s: %+v, %v", c.name, f, err)
+			}
+		}
+		request := ask(uint32(i+1), 100, 64, 0)
+		b.write(t, request)
+		if answer := b.read(t); len(answer) != 64 || !bytes.Equal(answer[:8], request[:8]) {
+			t.Errorf("%s: the next request is answered %x", c.name, answer)
+		}
+	}
+}
+
+// bare is a board that gousb alone has open.
+type bare struct {
+	device *gousb.Device
+	in     *gousb.InEndpoint
+	out    *gousb.OutEndpoint
+}
+
+func openBare(t *testing.T) bare {
+	t.Helper()
+	c := gousb.NewContext()
+	t.Cleanup(func() { c.Close() })
+	d, err := c.OpenDeviceWithVIDPID(gadget.TestVendor, gadget.TestProduct)
+	if err != nil || d == nil {
+		t.Fatal(d, err)
+	}
+	t.Cleanup(func() { d.Close() })
+	intf, done, err := d.DefaultInterface()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(done)
+	b := bare{device: d}
+	for _, e := range intf.Setting.Endpoints {
+		if e.Direction == gousb.EndpointDirectionIn {
+			b.in, err = intf.InEndpoint(e.Number)
+		} else {
+			b.out, err = intf.OutEndpoint(e.Number)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func (b bare) write(t *testing.T, data []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if n, err := b.out.WriteContext(ctx, data); err != nil || n != len(data) {
+		t.Fatalf("%d of %d bytes: %v", n, len(data), err)
+	}
+}
+
+func (b bare) read(t *testing.T) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	answer := make([]byte, 4608)
+	n, err := b.in.ReadContext(ctx, answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer[:n]
+}
+
+func (b bare) reset(t *testing.T) {
+	t.Helper()
+	if _, err := b.device.Control(gadget.RequestTypeReset, gadget.RequestReset, 0, 0, nil); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -50,12 +50,20 @@ type server struct {
 	threads map[int]bool // of the workers
 	life    int          // counts resets
 	writing int          // thread that writes an answer, 0 for none
+	reading *reading     // nil while no request is received
+}
+
+// reading is a read of a request.
+type reading struct {
+	thread int
+	over   chan struct{} // closed when it is
 }
 
 var errClosing = errors.New("the gadget is taken away")
 
 // Serve answers requests with what the key answers, until ctx ends or the key is gone,
-// and takes the gadget away. The error is ctx.Err() or says what is gone.
+// and takes the gadget away. The error says what is gone, and what of the gadget is left.
+// It is nil when ctx ended and nothing is.
 func (g *Gadget) Serve(ctx context.Context, key gadget.Key) error {
 	s := &server{Gadget: g, key: key, threads: map[int]bool{}}
 	working, cancel := context.WithCancel(ctx)
@@ -69,7 +77,9 @@ func (g *Gadget) Serve(ctx context.Context, key gadget.Key) error {
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		err = ctx.Err()
+	}
+	if ctx.Err() != nil {
+		err = nil // whatever a worker says, it was told to end
 	}
 	cancel()
 	s.end(&workers)
@@ -153,6 +163,7 @@ func (s *server) setup(setup [8]byte) {
 	known := gadget.IsReset(setup)
 	if known {
 		s.reset()
+		s.drop()
 	}
 	if in := setup[0]&0x80 != 0; in != known {
 		unix.Read(s.control, nil)
@@ -161,7 +172,7 @@ func (s *server) setup(setup [8]byte) {
 	}
 }
 
-// reset drops what is under way.
+// reset drops answers that are under way.
 func (s *server) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,6 +181,38 @@ func (s *server) reset() {
 		unix.Tgkill(os.Getpid(), s.writing, unix.SIGURG) // the kernel gives the answer up
 	}
 	unix.IoctlSetInt(s.in, ioctlFlush, 0)
+}
+
+// drop drops what has come of a request that is not whole. When it returns the next
+// request may come.
+func (s *server) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := s.reading; r != nil && s.reading == r; {
+		unix.Tgkill(os.Getpid(), r.thread, unix.SIGURG)
+		s.mu.Unlock()
+		select {
+		case <-r.over:
+		case <-time.After(time.Millisecond): // it was only on its way into the kernel
+		}
+		s.mu.Lock()
+	}
+}
+
+// read reads from the endpoint for requests, and gives the life in which it began.
+func (s *server) read(b []byte) (n, life int, err error) {
+	r := &reading{unix.Gettid(), make(chan struct{})}
+	s.mu.Lock()
+	s.reading, life = r, s.life
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.reading = nil
+		close(r.over)
+	}()
+	n, err = unix.Read(s.out, b)
+	return n, life, err
 }
 
 func (s *server) current() int {
@@ -206,7 +249,11 @@ func (s *server) receive() (request []byte, life int, err error) {
 	var e excess
 	for {
 		b := make([]byte, bufferSize)
-		n, err := s.call(func() (int, error) { return unix.Read(s.out, b) })
+		began := 0
+		n, err := s.call(func() (n int, err error) {
+			n, began, err = s.read(b)
+			return n, err
+		})
 		life = s.current() // one that came just before a reset is answered; its number tells
 		if errors.Is(err, unix.ESHUTDOWN) {
 			e = excess{} // the computer has let go of the key; the next read waits for it
@@ -215,7 +262,7 @@ func (s *server) receive() (request []byte, life int, err error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		switch ended, tooLong := e.read(n == len(b), life); {
+		switch ended, tooLong := e.read(n == len(b), began); {
 		case tooLong:
 			return make([]byte, wire.MaxFrame+1), life, nil
 		case ended:

@@ -69,6 +69,7 @@ type Device struct {
 	mu        sync.Mutex
 	completed []func()
 	out, in   []*URB // that wait
+	unheard   []*URB // resets that are never answered, by a fault
 	receiving Assembler
 	waiting   []byte // a whole request that the key has not begun, nil for none
 	working   bool
@@ -80,6 +81,10 @@ type Device struct {
 	armed     []*Armed
 	fault     *Armed // of the exchange under way
 	counts    Counts
+
+	resetFault  ResetFault
+	resetsLeft  int           // to which it happens
+	portsWithin chan struct{} // port resets end when it is closed, nil: at once
 }
 
 // Counts is what has gone over the cable.
@@ -87,6 +92,7 @@ type Counts struct {
 	Requests   int // whole request frames that reached the device
 	Answers    int // whole answer frames that the computer has fetched
 	Resets     int // by request
+	Unheard    int // requests for a reset that were never answered
 	PortResets int
 }
 
@@ -142,7 +148,7 @@ func (d *Device) Submit(u *URB) {
 func (d *Device) Cancel(u *URB) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, queue := range []*[]*URB{&d.out, &d.in} {
+	for _, queue := range []*[]*URB{&d.out, &d.in, &d.unheard} {
 		if i := slices.Index(*queue, u); i >= 0 {
 			*queue = slices.Delete(*queue, i, i+1)
 			return true
@@ -167,7 +173,11 @@ func (d *Device) ResetPort() {
 	d.mu.Lock()
 	d.counts.PortResets++
 	d.begin()
+	within := d.portsWithin
 	d.mu.Unlock()
+	if within != nil {
+		<-within
+	}
 }
 
 // begin brings the endpoints to their first state. The device is locked, as in all
@@ -186,10 +196,10 @@ func (d *Device) reset() {
 func (d *Device) vanish() {
 	d.gone = true
 	d.reset()
-	for _, u := range append(d.out, d.in...) {
+	for _, u := range slices.Concat(d.out, d.in, d.unheard) {
 		d.complete(u, StatusGone, 0, nil)
 	}
-	d.out, d.in = nil, nil
+	d.out, d.in, d.unheard = nil, nil, nil
 }
 
 // pull is vanish by a fault or by the key itself: the owner is told.

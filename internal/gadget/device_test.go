@@ -162,6 +162,24 @@ func TestPackets(t *testing.T) {
 			c.want("nothing is dropped", c.in(64), ok(1, "1"))
 		})
 	})
+	t.Run("resets that go wrong are no resets", func(t *testing.T) {
+		bench(t, echo, func(t *testing.T, c computer) {
+			reset := func() *result { return c.control(gadget.RequestTypeReset, gadget.RequestReset, 0, 0, 0) }
+			c.out("1")
+			c.FailResets(1, gadget.StallReset)
+			c.want("refused", reset(), result{true, gadget.StatusStall, 0, ""})
+			c.FailResets(1, gadget.IgnoreReset)
+			unheard := reset()
+			c.want("ignored", unheard, result{})
+			c.want("nothing is dropped", c.in(64), ok(1, "1"))
+			c.want("the next one", reset(), ok(0, ""))
+			if got := c.Counts(); got.Resets != 1 || got.Unheard != 1 {
+				t.Errorf("%+v", got)
+			}
+			c.Unplug()
+			c.want("ignored until the plug is pulled", unheard, result{true, gadget.StatusGone, 0, ""})
+		})
+	})
 	t.Run("unplugged", func(t *testing.T) {
 		bench(t, echo, func(t *testing.T, c computer) {
 			in := c.in(64)

@@ -3,6 +3,8 @@
 package usbtest
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,6 +61,10 @@ func Main(m *testing.M) int {
 		return m.Run()
 	}
 	library, err := preload()
+	if err == nil && isSet("test.fuzz") && !isSet("test.fuzzworker") {
+		missing = errors.New("usbtest: the process that fuzzes has no USB, its workers have")
+		return m.Run()
+	}
 	if err == nil {
 		return again(library)
 	}
@@ -77,6 +83,12 @@ func Need(t testing.TB) Stack {
 		t.Skip(missing)
 	}
 	return current
+}
+
+// isSet reports whether a flag of the testing package is neither empty nor false.
+func isSet(name string) bool {
+	f := flag.Lookup(name)
+	return f != nil && f.Value.String() != f.DefValue
 }
 
 // preload finds umockdev's library.
@@ -104,6 +116,11 @@ func again(library string) int {
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), "LD_PRELOAD="+library, mockVariable+"="+dir, "SYSTEMD_DEVICE_VERIFY_SYSFS=0")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if isSet("test.fuzzworker") { // what it has from the process that fuzzes
+		for fd := range uintptr(3) {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, os.NewFile(3+fd, "fuzz"))
+		}
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

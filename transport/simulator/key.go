@@ -43,6 +43,7 @@ type Key struct {
 	bus    transport.KeyID
 	id     uint64
 	public ed25519.PublicKey
+	vendor ed25519.PublicKey
 	file   io.Closer // nil for a key in memory
 
 	mu               sync.Mutex
@@ -112,7 +113,7 @@ func newKey(c Config) (*Key, error) {
 		k.Close()
 		return nil, err
 	}
-	k.public = k.program.Public()
+	k.public, k.vendor = k.program.Public(), k.program.VendorPublic()
 	if id := k.program.ID(); id != c.KeyID {
 		k.Close()
 		return nil, fmt.Errorf("the file holds key %08X", id)
@@ -128,6 +129,10 @@ func (k *Key) ID() uint64 { return k.id }
 
 // Public is the key's public half, which its vendor puts into the pool license.
 func (k *Key) Public() ed25519.PublicKey { return bytes.Clone(k.public) }
+
+// VendorPublic is the key of the vendor whose pool licenses the key takes, as it was when
+// the key was made.
+func (k *Key) VendorPublic() ed25519.PublicKey { return bytes.Clone(k.vendor) }
 
 // Plugged reports whether the key is plugged in.
 func (k *Key) Plugged() bool {

@@ -16,13 +16,18 @@ import (
 // Bus finds the keys on USB. It implements [transport.Bus] and is safe for
 // concurrent use.
 type Bus struct {
-	opts   Options
-	lister lister
+	opts Options
 
-	mu     sync.Mutex
-	named  []named // what was listed last
-	conns  map[*conn]struct{}
-	closed bool
+	listing sync.Mutex // held while the lister is at work
+	lister  lister
+
+	calls sync.WaitGroup // goroutines in calls of libusb's, for which nobody else may be waiting
+	done  chan struct{}  // closed when the bus is, with mu held
+
+	mu      sync.Mutex
+	named   []named // what was listed last
+	conns   map[*conn]struct{}
+	opening map[transport.KeyID]chan struct{} // those are closed when it is over
 }
 
 var _ transport.Bus = (*Bus)(nil)
@@ -30,9 +35,16 @@ var _ transport.Bus = (*Bus)(nil)
 // Open opens the bus. Nil options mean the defaults. The caller closes it. An
 // error is that of libusb, which could not start.
 func Open(opts *Options) (*Bus, error) {
-	b := &Bus{opts: opts.withDefaults(), conns: map[*conn]struct{}{}}
+	return openWith(opts, newLister)
+}
+
+func openWith(opts *Options, list func(Options) (lister, error)) (*Bus, error) {
+	b := &Bus{
+		opts: opts.withDefaults(), done: make(chan struct{}),
+		conns: map[*conn]struct{}{}, opening: map[transport.KeyID]chan struct{}{},
+	}
 	var err error
-	if b.lister, err = newLister(b.opts); err != nil {
+	if b.lister, err = list(b.opts); err != nil {
 		return nil, fmt.Errorf("usb: %w", err)
 	}
 	return b, nil
@@ -61,10 +73,7 @@ type named struct {
 
 // Keys implements [transport.Bus].
 func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("usb: list keys: %w", err)
-	}
-	found, err := b.look()
+	found, err := b.keys(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("usb: list keys: %w", err)
 	}
@@ -75,18 +84,55 @@ func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 	return infos, nil
 }
 
-// look lists the keys of now, ordered by name. Connections to those that are gone, or
-// were put in anew, have ended.
-func (b *Bus) look() ([]named, error) {
+func (b *Bus) keys(ctx context.Context) ([]named, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var found []named
+	looked := make(chan error, 1)
+	if err := b.call(func() {
+		var err error
+		found, err = b.look(ctx)
+		looked <- err
+	}); err != nil {
+		return nil, err
+	}
+	select {
+	case err := <-looked:
+		return found, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// call has a goroutine of the bus call f, which may take long.
+func (b *Bus) call(f func()) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed() {
+		return transport.ErrClosed
+	}
+	b.calls.Go(f)
+	return nil
+}
+
+// look lists the keys of now, ordered by name. Connections to those that are gone, or
+// were put in anew, have ended.
+func (b *Bus) look(ctx context.Context) ([]named, error) {
+	b.listing.Lock()
+	defer b.listing.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case b.closed():
 		return nil, transport.ErrClosed
 	}
 	found, err := b.lister.list()
 	if err != nil {
 		return nil, err
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.named = name(found, b.named)
 	for c := range b.conns {
 		if !slices.ContainsFunc(found, func(p plugged) bool { return p.place == c.at.place && p.address == c.at.address }) {
@@ -99,7 +145,7 @@ func (b *Bus) look() ([]named, error) {
 const prefix = "usb:"
 
 // name gives every key a name: its serial number, so that it keeps it wherever it is
-// plugged in, and its place where it has no proper one. Of two with one serial number
+// plugged in, and its place where it has none. Of two with one serial number
 // the one that was there before keeps the name, and the other has its place added.
 func name(found []plugged, before []named) []named {
 	slices.SortFunc(found, func(a, b plugged) int { return strings.Compare(a.place, b.place) })
@@ -117,18 +163,13 @@ func name(found []plugged, before []named) []named {
 			continue
 		}
 		id := transport.KeyID(prefix + p.serial)
-		if !proper(p.serial) || taken[id] {
+		if p.serial == "" || taken[id] {
 			id = transport.KeyID(prefix + p.serial + "@" + p.place)
 		}
 		now[i].id, taken[id] = id, true
 	}
 	slices.SortFunc(now, func(a, b named) int { return strings.Compare(string(a.id), string(b.id)) })
 	return now
-}
-
-// proper tells a serial number that can be a name.
-func proper(serial string) bool {
-	return serial != "" && len(serial) <= 64 && serial == printable(serial)
 }
 
 // printable leaves out what a serial number should not have.
@@ -143,45 +184,21 @@ func printable(serial string) string {
 	return serial[:min(len(serial), 64)]
 }
 
-// Open implements [transport.Bus]. Errors also wrap [ErrPermission], [ErrForeign]
-// and [ErrNeighbour].
-func (b *Bus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
-	fail := func(err error) (transport.Conn, error) {
-		return nil, &transport.Error{Op: "open", Key: id, Err: err}
-	}
-	if err := ctx.Err(); err != nil {
-		return fail(err)
-	}
-	found, err := b.look()
-	if err != nil {
-		return fail(err)
-	}
-	at := slices.IndexFunc(found, func(n named) bool { return n.id == id })
-	if at < 0 {
-		return fail(transport.ErrNoKey)
-	}
-	if err := b.hazard(); err != nil {
-		return fail(err)
-	}
-	claim, err := open(b.opts, found[at].plugged)
-	if err != nil {
-		return fail(err)
-	}
-	c := newConn(b, found[at], claim)
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return fail(errors.Join(transport.ErrClosed, claim.close()))
-	}
-	b.conns[c] = struct{}{}
-	b.mu.Unlock()
-	return c, nil
+func (b *Bus) hazard() error {
+	b.listing.Lock()
+	defer b.listing.Unlock()
+	return b.lister.hazard()
 }
 
-func (b *Bus) hazard() error {
+// remember has the bus close the connection when it is closed itself.
+func (b *Bus) remember(c *conn) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lister.hazard()
+	if b.closed() {
+		return transport.ErrClosed
+	}
+	b.conns[c] = struct{}{}
+	return nil
 }
 
 func (b *Bus) forget(c *conn) {
@@ -190,11 +207,24 @@ func (b *Bus) forget(c *conn) {
 	delete(b.conns, c)
 }
 
-// Close ends all connections and lets go of libusb. Closing twice is harmless.
+func (b *Bus) closed() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close ends all connections and lets go of libusb. It waits for what the operating
+// system still does to a key; where that takes long, it is resetting one that does not
+// answer. Closing twice is harmless.
 func (b *Bus) Close() error {
 	b.mu.Lock()
-	first := !b.closed
-	b.closed = true
+	first := !b.closed()
+	if first {
+		close(b.done)
+	}
 	var open []*conn
 	for c := range b.conns {
 		open = append(open, c)
@@ -202,8 +232,11 @@ func (b *Bus) Close() error {
 	b.mu.Unlock()
 	var errs []error
 	for _, c := range open {
-		errs = append(errs, c.Close())
+		if err := c.Close(); !errors.Is(err, errClosing) { // which is over below
+			errs = append(errs, err)
+		}
 	}
+	b.calls.Wait()
 	if first {
 		errs = append(errs, b.lister.close())
 	}

@@ -5,8 +5,8 @@ package usb
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/gousb"
@@ -22,8 +22,8 @@ const (
 )
 
 // controlTime is how long a key has for a control request; it should need a
-// fifth.
-const controlTime = 500 * time.Millisecond
+// fifth. Tests have it otherwise.
+var controlTime = 500 * time.Millisecond
 
 // claim is a key that this program has for itself. What it is made of is closed from
 // the inside out, and only when no transfer is under way: libusb crashes otherwise.
@@ -44,8 +44,9 @@ type where struct {
 	maxPacket      int
 }
 
-// open finds the device again and claims its interface.
-func open(opts Options, p plugged) (c *claim, err error) {
+// open finds the device again and claims its interface. Each of its steps is a call of
+// libusb's that ends when it likes; between them it ends when stop gives an error.
+func open(opts Options, p plugged, stop func() error) (c *claim, err error) {
 	c = new(claim)
 	defer func() {
 		if err != nil {
@@ -72,15 +73,28 @@ func open(opts Options, p plugged) (c *claim, err error) {
 	if c.place, ok = find(c.device.Desc); !ok {
 		return c, ErrForeign
 	}
-	if err := c.take(); err != nil {
+	if err := inTurn(stop, c.take); err != nil {
 		return c, err
 	}
-	if err := c.reset(); isUSB(err, gousb.ErrorPipe) {
+	if err := c.settle(unsure, stop); isUSB(err, gousb.ErrorPipe) {
 		return c, fmt.Errorf("%w: it stalls what every key answers (%v)", ErrForeign, err)
 	} else if err != nil {
 		return c, err
 	}
 	return c, nil
+}
+
+// inTurn takes steps until one of them fails, or stop gives an error.
+func inTurn(stop func() error, steps ...func() error) error {
+	for _, step := range steps {
+		if err := stop(); err != nil {
+			return err
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // take claims the interface.
@@ -92,10 +106,10 @@ func (c *claim) take() (err error) {
 		return meaning(errors.Join(err, c.release()))
 	}
 	if c.in, err = c.intf.InEndpoint(c.place.in); err != nil {
-		return errors.Join(err, c.release())
+		return meaning(errors.Join(err, c.release()))
 	}
 	if c.out, err = c.intf.OutEndpoint(c.place.out); err != nil {
-		return errors.Join(err, c.release())
+		return meaning(errors.Join(err, c.release()))
 	}
 	return nil
 }
@@ -111,28 +125,32 @@ func (c *claim) release() error {
 	}
 	err := c.config.Close()
 	c.config = nil
-	return err
+	return meaning(err)
 }
 
 func (c *claim) close() error {
 	errs := []error{c.release()}
 	if c.device != nil {
-		errs = append(errs, c.device.Close())
+		errs = append(errs, meaning(c.device.Close()))
 	}
 	if c.context != nil {
-		errs = append(errs, c.context.Close())
+		errs = append(errs, meaning(c.context.Close()))
 	}
 	return errors.Join(errs...)
 }
 
-// reset makes the key forget an exchange that was not seen to its end. Where it
-// does not, its port is reset.
-func (c *claim) reset() error {
-	err := c.ask()
-	if err == nil || errors.Is(err, transport.ErrNoKey) {
-		return err
+// settle makes the key forget an exchange that was not seen to its end. Where the key
+// does not, everything between it and here is reset: its port. That needs the interface
+// given back, and somebody else may take it meanwhile. Between two steps it ends when
+// stop gives an error.
+func (c *claim) settle(was state, stop func() error) error {
+	if was == unsure && c.intf != nil {
+		err := inTurn(stop, c.ask)
+		if err == nil || errors.Is(err, transport.ErrNoKey) {
+			return err
+		}
 	}
-	return c.resetPort()
+	return inTurn(stop, c.release, c.resetPort, c.take, c.ask)
 }
 
 func (c *claim) ask() error {
@@ -140,26 +158,13 @@ func (c *claim) ask() error {
 	return meaning(err)
 }
 
-// resetPort resets everything between the key and here. It needs the interface
-// given back, and somebody else may take it meanwhile.
-func (c *claim) resetPort() error {
-	if err := c.release(); err != nil {
-		return err
-	}
-	if err := meaning(c.device.Reset()); err != nil {
-		return err
-	}
-	if err := c.take(); err != nil {
-		return err
-	}
-	return c.ask()
-}
+func (c *claim) resetPort() error { return meaning(c.device.Reset()) }
 
 // find finds the interface of an open key in a device's descriptors, which are to
-// be believed in nothing.
+// be believed in nothing. Of several configurations with one it is the lowest.
 func find(d *gousb.DeviceDesc) (where, bool) {
-	for number, config := range d.Configs {
-		for i, intf := range config.Interfaces {
+	for _, number := range slices.Sorted(maps.Keys(d.Configs)) {
+		for i, intf := range d.Configs[number].Interfaces {
 			// gousb takes an interface's number for its place, and panics otherwise.
 			if intf.Number != i || len(intf.AltSettings) != 1 || intf.AltSettings[0].Alternate != 0 {
 				continue
@@ -197,7 +202,7 @@ func endpoints(s gousb.InterfaceSetting) (where, bool) {
 func newContext() (c *gousb.Context, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("libusb does not start: %v", p)
+			err = starting(p)
 		}
 	}()
 	return gousb.NewContext(), nil
@@ -216,37 +221,4 @@ func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w (%v)", ErrNeighbour, p)
 	}
-}
-
-// meaning finds the transport's error for one of gousb's, once.
-func meaning(err error) error {
-	for _, m := range []struct {
-		cause gousb.Error
-		mean  error
-	}{
-		{gousb.ErrorNoDevice, transport.ErrNoKey},
-		{gousb.ErrorNotFound, transport.ErrNoKey},
-		{gousb.ErrorBusy, transport.ErrBusy},
-		{gousb.ErrorAccess, ErrPermission},
-		{gousb.ErrorIO, transport.ErrGarbled},
-		{gousb.ErrorPipe, transport.ErrGarbled},
-		{gousb.ErrorTimeout, transport.ErrGarbled},
-		{gousb.ErrorOverflow, transport.ErrGarbled},
-		{gousb.ErrorOther, transport.ErrGarbled},
-	} {
-		switch {
-		case !isUSB(err, m.cause):
-		case errors.Is(err, m.mean):
-			return err
-		default:
-			return fmt.Errorf("%w (%w)", m.mean, err)
-		}
-	}
-	return err
-}
-
-// isUSB reports whether err is because of cause, which gousb in some places only
-// quotes.
-func isUSB(err error, cause gousb.Error) bool {
-	return err != nil && (errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()))
 }

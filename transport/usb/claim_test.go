@@ -3,44 +3,10 @@
 package usb
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/google/gousb"
-
-	"github.com/sojournlm/sojourn/transport"
 )
-
-// gousb gives its errors, or quotes them.
-func TestMeaning(t *testing.T) {
-	other := errors.New("something else")
-	for _, c := range []struct {
-		err, want error
-	}{
-		{nil, nil},
-		{other, other},
-		{gousb.ErrorNoDevice, transport.ErrNoKey},
-		{gousb.ErrorNotFound, transport.ErrNoKey},
-		{gousb.ErrorBusy, transport.ErrBusy},
-		{gousb.ErrorAccess, ErrPermission},
-		{fmt.Errorf("failed to claim interface 0: %v", gousb.ErrorBusy), transport.ErrBusy},
-		{fmt.Errorf("failed to claim interface 0: %v", gousb.ErrorNoDevice), transport.ErrNoKey},
-		{gousb.ErrorIO, transport.ErrGarbled},
-		{gousb.ErrorPipe, transport.ErrGarbled},
-		{gousb.ErrorTimeout, transport.ErrGarbled},
-		{gousb.ErrorTimeout, gousb.ErrorTimeout},
-		{gousb.ErrorOverflow, transport.ErrGarbled},
-		{gousb.ErrorOther, transport.ErrGarbled},
-		{gousb.ErrorNotSupported, gousb.ErrorNotSupported},
-	} {
-		if got := meaning(c.err); !errors.Is(got, c.want) || c.err != nil && got.Error() == "" {
-			t.Errorf("%v means %v, want %v", c.err, got, c.want)
-		} else if again := meaning(got); again != got {
-			t.Errorf("%v is said twice: %v", got, again)
-		}
-	}
-}
 
 // What gousb makes of a device's descriptors need not be a key's.
 func TestFind(t *testing.T) {
@@ -64,6 +30,15 @@ func TestFind(t *testing.T) {
 	want := where{config: 3, in: 5, out: 2, maxPacket: 512}
 	if got, ok := find(key(func(*gousb.InterfaceDesc, *gousb.InterfaceSetting) {})); !ok || got != want {
 		t.Errorf("%+v, %v, want %+v", got, ok, want)
+	}
+	several := key(func(*gousb.InterfaceDesc, *gousb.InterfaceSetting) {})
+	for number := 4; number < 9; number++ {
+		several.Configs[number] = several.Configs[3]
+	}
+	for range 20 {
+		if got, ok := find(several); !ok || got != want {
+			t.Errorf("of six configurations: %+v, %v, want %+v", got, ok, want)
+		}
 	}
 	for name, change := range map[string]func(*gousb.InterfaceDesc, *gousb.InterfaceSetting){
 		"out of its place": func(i *gousb.InterfaceDesc, _ *gousb.InterfaceSetting) { i.Number = 7 },

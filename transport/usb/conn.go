@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/google/gousb"
 
@@ -26,8 +27,9 @@ type conn struct {
 	life life
 
 	// What follows needs the token.
-	buffer []byte
-	state  state
+	buffer   []byte
+	state    state
+	settling chan error // nil while the claim is not being brought to a known state
 
 	closing sync.Once
 	err     error // of closing
@@ -61,7 +63,7 @@ var (
 	errTooLong  = fmt.Errorf("%w: it is longer than any answer", transport.ErrGarbled)
 	errEmpty    = fmt.Errorf("%w: it is empty", transport.ErrGarbled)
 	errStale    = fmt.Errorf("%w: only answers to earlier requests came", transport.ErrGarbled)
-	errNotWhole = errors.New("the request was not sent whole")
+	errNotWhole = fmt.Errorf("%w: the request was not sent whole", transport.ErrGarbled)
 )
 
 // Exchange implements [transport.Conn].
@@ -74,8 +76,8 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, c.fail(ctx.Err(), false)
 	}
-	work, landed := c.life.fly(ctx)
-	defer landed()
+	work := c.life.fly(ctx)
+	defer c.life.landed()
 	switch {
 	case c.life.why() != nil:
 		return nil, c.fail(c.life.why(), false)
@@ -84,7 +86,7 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	case len(request) > transport.MaxFrame:
 		return nil, c.fail(transport.ErrTooLong, false)
 	}
-	if err := c.settle(); err != nil {
+	if err := c.settle(work); err != nil {
 		return nil, c.fail(c.reason(ctx, err), false)
 	}
 	c.state = unsure
@@ -100,13 +102,28 @@ func (c *conn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	return bytes.Clone(answer), nil
 }
 
-// settle brings the key to a known state after an exchange that went wrong.
-func (c *conn) settle() error {
-	switch {
-	case c.state == halted || c.claim.intf == nil:
-		return c.claim.resetPort()
-	case c.state == unsure:
-		return c.claim.reset()
+// settle brings the key to a known state after an exchange that went wrong. libusb's
+// calls for that end when they like, so they are made by a goroutine of the bus: an
+// exchange that may not wait for it leaves it to the next one, or to Close.
+func (c *conn) settle(work context.Context) error {
+	for c.state != clean {
+		mine := c.settling == nil
+		if mine {
+			settled, was := make(chan error, 1), c.state
+			c.bus.calls.Go(func() { settled <- c.claim.settle(was, c.life.why) })
+			c.settling = settled
+		}
+		select {
+		case err := <-c.settling:
+			c.settling = nil
+			if err == nil {
+				c.state = clean
+			} else if mine {
+				return err
+			}
+		case <-work.Done():
+			return gousb.TransferCancelled
+		}
 	}
 	return nil
 }
@@ -121,10 +138,7 @@ func (c *conn) send(ctx context.Context, request []byte) (sent bool, err error) 
 		_, err = c.claim.out.WriteContext(ctx, nil) // nobody else ends it
 		return true, err
 	}
-	// An error of libusb's is one of handing the transfer in; that of a transfer
-	// comes after.
-	_, refused := errors.AsType[gousb.Error](err)
-	return !refused, err
+	return mayHaveGone(err), err
 }
 
 // receive gives the answer to the request. Those to earlier ones are dropped, as
@@ -164,26 +178,9 @@ func stale(answer, request []byte) bool {
 	return binary.BigEndian.Uint32(answer[sequenceAt:]) != binary.BigEndian.Uint32(request[sequenceAt:])
 }
 
-// reason finds the transport's error for a transfer that failed, and what it means
-// for the connection.
+// reason finds the meaning of an exchange's error, and what it is for the connection.
 func (c *conn) reason(ctx context.Context, err error) error {
-	if status, ok := errors.AsType[gousb.TransferStatus](err); ok {
-		err = c.transferReason(ctx, status)
-	} else {
-		err = meaning(err)
-	}
-	if errors.Is(err, transport.ErrNoKey) {
-		c.life.end(transport.ErrNoKey)
-	}
-	return err
-}
-
-func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) error {
-	switch status {
-	case gousb.TransferNoDevice:
-		return transport.ErrNoKey
-	case gousb.TransferStall:
-		c.state = halted
+	switch status, _ := errors.AsType[gousb.TransferStatus](err); status {
 	case gousb.TransferCancelled:
 		switch {
 		case c.life.why() != nil:
@@ -192,8 +189,14 @@ func (c *conn) transferReason(ctx context.Context, status gousb.TransferStatus) 
 			return ctx.Err()
 		}
 		return errSilent
+	case gousb.TransferStall:
+		c.state = halted
 	}
-	return fmt.Errorf("%w: %w", transport.ErrGarbled, status)
+	err = meaning(err)
+	if errors.Is(err, transport.ErrNoKey) {
+		c.life.end(transport.ErrNoKey)
+	}
+	return err
 }
 
 func (c *conn) fail(err error, sent bool) error {
@@ -204,14 +207,42 @@ func (c *conn) fail(err error, sent bool) error {
 // exchange or when keys are listed.
 func (c *conn) Ended() bool { return c.life.why() != nil }
 
-// Close implements [transport.Conn].
+// closeTime is how long Close waits for a call of libusb's to end. Tests have it
+// otherwise.
+var closeTime = 2 * time.Second
+
+// errClosing is no loss: the key can be opened when the operating system is done.
+var errClosing = errors.New("the operating system is still resetting the key, which is given back after that; " +
+	"if it stays busy, plug it in again")
+
+// Close implements [transport.Conn]. It waits for a reset that is under way, up to two
+// seconds. One that takes longer is left to the bus, whose Close waits for it.
 func (c *conn) Close() error {
 	c.closing.Do(func() {
 		c.life.end(transport.ErrClosed)
 		<-c.turn // no transfer is under way now, and none begins
-		c.err = c.claim.close()
+		c.err = c.letGo()
 		c.bus.forget(c)
 		c.turn <- struct{}{}
 	})
 	return c.err
+}
+
+// letGo closes the claim when nobody is at it any more.
+func (c *conn) letGo() error {
+	if c.settling == nil {
+		return c.claim.close()
+	}
+	timer := time.NewTimer(closeTime)
+	defer timer.Stop()
+	select {
+	case <-c.settling:
+		return c.claim.close()
+	case <-timer.C:
+	}
+	c.bus.calls.Go(func() {
+		<-c.settling
+		c.claim.close() // nobody is left to tell
+	})
+	return errClosing
 }

@@ -14,4 +14,8 @@
 // where no udev runs: what is plugged in is read from sysfs, each time, and each
 // connection looks for its key afresh with a libusb context of its own. So there is
 // nothing that can miss an event, and a connection that fails takes no other along.
+//
+// libusb's calls ask no context. Those that may take long, for a key that does not
+// answer, are made by goroutines of the bus: Keys, Open and Exchange return when their
+// context ends, and the bus's Close waits for all.
 package usb

@@ -2,14 +2,22 @@
 
 package usb
 
+import "time"
+
 // Root is where the kernel of these tests shows what is plugged in.
 func Root(dir string) { sysfsRoot = dir }
 
+// Patience sets how long a key has for a reset, and how long Close waits for one, until
+// restore is called.
+func Patience(control, closing time.Duration) (restore func()) {
+	wasControl, wasClosing := controlTime, closeTime
+	controlTime, closeTime = control, closing
+	return func() { controlTime, closeTime = wasControl, wasClosing }
+}
+
+// Hazardous tells descriptors that no device should be opened beside.
+func Hazardous(descriptors []byte) bool { return hazardous(descriptors) }
+
 // OpenLibusb opens a bus that lists keys as libusb knows them, as everywhere but on
 // Linux.
-func OpenLibusb(opts *Options) (*Bus, error) {
-	b := &Bus{opts: opts.withDefaults(), conns: map[*conn]struct{}{}}
-	var err error
-	b.lister, err = newLibusb(b.opts)
-	return b, err
-}
+func OpenLibusb(opts *Options) (*Bus, error) { return openWith(opts, newLibusb) }

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"log"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -29,8 +31,8 @@ func TestHostileDescriptors(t *testing.T) {
 	if stack(t).Real() {
 		t.Skip("a kernel refuses most of them before anybody sees them")
 	}
-	log.SetOutput(new(bytes.Buffer)) // gousb prints what it thinks of some
-	defer log.SetOutput(log.Default().Writer())
+	log.SetOutput(io.Discard) // gousb prints what it thinks of some
+	defer log.SetOutput(os.Stderr)
 	sound := stick(t, 0x56, gadget.HighSpeed)
 	bus := openBus(t, impatient(t))
 	refused := 0
@@ -52,38 +54,14 @@ func TestHostileDescriptors(t *testing.T) {
 	before := usage(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	for i := range *hostile {
-		d := gadget.Describe(gadget.Config{Serial: "HOSTILE", Speed: gadget.HighSpeed})
+		configuration := gadget.Describe(gadget.Config{Speed: gadget.HighSpeed}).Configuration
 		switch {
 		case i < len(handmade):
-			d.Configuration = handmade[i](d.Configuration)
+			configuration = handmade[i](configuration)
 		default:
-			d.Configuration = mutate(r, d.Configuration)
+			configuration = mutate(r, configuration)
 		}
-		port, err := stack(t).Plug(gadget.NewWith(answering(bytes.Repeat([]byte{1}, 20)), gadget.HighSpeed, d))
-		if err != nil {
-			t.Fatal(err)
-		}
-		infos, err := bus.Keys(t.Context())
-		if err != nil {
-			t.Errorf("%x: %v", d.Configuration, err)
-		}
-		for _, info := range infos {
-			if info.ID == busID(sound) {
-				continue
-			}
-			conn, err := bus.Open(t.Context(), info.ID)
-			var e *transport.Error
-			switch {
-			case err == nil:
-				conn.Close()
-			case !errors.As(err, &e):
-				t.Errorf("%x: %T %v", d.Configuration, err, err)
-			}
-		}
-		look()
-		if err := port.Unplug(); err != nil {
-			t.Fatal(err)
-		}
+		meet(t, bus, configuration, look)
 	}
 	if refused > *hostile/10 {
 		t.Errorf("the sound key could not be opened beside %d of them", refused)
@@ -93,6 +71,67 @@ func TestHostileDescriptors(t *testing.T) {
 	if look(); refused > 0 {
 		t.Error("they are gone, and the sound key still cannot be opened")
 	}
+}
+
+// meet plugs a hostile device in, does with it all that programs do with keys, and calls
+// also meanwhile.
+func meet(t *testing.T, bus *usb.Bus, configuration []byte, also func()) {
+	t.Helper()
+	d := gadget.Describe(gadget.Config{Serial: "HOSTILE", Speed: gadget.HighSpeed})
+	d.Configuration = configuration
+	port, err := stack(t).Plug(gadget.NewWith(answering(bytes.Repeat([]byte{1}, 20)), gadget.HighSpeed, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bus.Keys(t.Context()); err != nil {
+		t.Errorf("%x: %v", configuration, err)
+	}
+	conn, err := bus.Open(t.Context(), "usb:HOSTILE")
+	if err == nil {
+		_, err = conn.Exchange(t.Context(), wire.Frame{Op: wire.OpInfo, Seq: 1}.Encode())
+		if err := conn.Close(); err != nil {
+			t.Errorf("%x: %v", configuration, err)
+		}
+	}
+	e := (*transport.Error)(nil)
+	switch {
+	case err != nil && !errors.As(err, &e):
+		t.Errorf("%x: %T %v", configuration, err, err)
+	case errors.Is(err, usb.ErrNeighbour) && !usb.Hazardous(configuration):
+		t.Errorf("%x: gousb was let read what it panics on: %v", configuration, err)
+	}
+	also()
+	if err := port.Unplug(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a device may say of itself is found by fuzzing too. Each worker has a kernel of
+// paper of its own.
+func FuzzDescriptors(f *testing.F) {
+	sound := gadget.Describe(gadget.Config{Speed: gadget.HighSpeed}).Configuration
+	f.Add(sound)
+	for _, trick := range handmade {
+		f.Add(trick(bytes.Clone(sound)))
+	}
+	f.Fuzz(func(t *testing.T, configuration []byte) {
+		if stack(t).Real() {
+			t.Skip("a kernel refuses most of them before anybody sees them")
+		}
+		log.SetOutput(io.Discard) // gousb prints what it thinks of some
+		defer log.SetOutput(os.Stderr)
+		files := usage(t).files
+		bus, err := usb.Open(&usb.Options{Timeout: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meet(t, bus, configuration[:min(len(configuration), 1<<12)], func() {}); bus.Close() != nil {
+			t.Error("it is not let go of")
+		}
+		if now := usage(t).files; now > files {
+			t.Errorf("%d files are open, %d before", now, files)
+		}
+	})
 }
 
 // A device that has a key's interface and stalls the reset is none to speak to.

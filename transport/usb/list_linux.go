@@ -3,6 +3,7 @@
 package usb
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -130,23 +131,41 @@ func stampOf(e fs.DirEntry) (stamp, bool) {
 	return stamp{stat.Ino, int64(stat.Ctim.Sec), int64(stat.Ctim.Nsec)}, true
 }
 
-// hazardous tells descriptors in which an interface comes back after another one.
-// gousb then finds one without settings, and panics on that; what the devices before
-// it in the list were asked for is never given back.
+// hazardous tells descriptors that gousb panics on; what the devices before it in the
+// list were asked for is then never given back. One kind has an interface that comes back
+// after another one: libusb gives one without settings. In the other one an interface has
+// endpoints, and before the first of them is a descriptor that does not end: libusb stops
+// there, and gives a number of endpoints, and none.
 func hazardous(descriptors []byte) bool {
-	const configuration, intf = 2, 4
+	const configuration, intf, endpoint = 2, 4, 5
 	seen, last := map[byte]bool{}, -1
-	for b := descriptors; len(b) >= 2 && b[0] >= 2 && int(b[0]) <= len(b); b = b[b[0]:] {
+	missing := false // endpoints are to come
+	end := 0         // of the configuration, as it says, counted from the end of all
+	b := descriptors
+	for ; len(b) >= 2 && b[0] >= 2; b = b[b[0]:] {
+		n := int(b[0])
+		if missing && (n > len(b) || len(b)-n < end && len(b) > end+1) {
+			return true
+		}
+		if n > len(b) {
+			return false
+		}
 		switch {
 		case b[1] == configuration:
 			clear(seen)
-			last = -1
-		case b[1] == intf && b[0] > 2:
+			last, missing = -1, false
+			if n > 3 {
+				end = max(0, len(b)-int(binary.LittleEndian.Uint16(b[2:])))
+			}
+		case b[1] == intf && n > 4:
 			number := b[2]
 			if seen[number] && last != int(number) {
 				return true
 			}
 			seen[number], last = true, int(number)
+			missing = b[4] > 0
+		case b[1] == endpoint:
+			missing = false
 		}
 	}
 	return false

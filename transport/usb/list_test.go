@@ -3,6 +3,7 @@
 package usb
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -146,7 +147,13 @@ func TestNames(t *testing.T) {
 // Descriptors are whatever a device likes them to be.
 func TestHazardous(t *testing.T) {
 	intf := func(number byte) []byte { return []byte{9, 4, number, 0, 0, 0xFF, 0, 0, 0} }
-	device, configuration := append([]byte{18, 1}, make([]byte, 16)...), []byte{9, 2, 0, 0, 2, 1, 0, 0, 0}
+	device, configuration := append([]byte{18, 1}, make([]byte, 16)...), []byte{9, 2, 255, 0, 2, 1, 0, 0, 0}
+	endpoint := []byte{7, 5, 1, 2, 0, 2, 0}
+	with := func(b []byte, at int, value byte) []byte {
+		b = bytes.Clone(b)
+		b[at] = value
+		return b
+	}
 	join := func(parts ...[]byte) (b []byte) {
 		for _, p := range parts {
 			b = append(b, p...)
@@ -162,6 +169,10 @@ func TestHazardous(t *testing.T) {
 		{"two interfaces", join(device, configuration, intf(0), intf(1)), false},
 		{"two settings", join(device, configuration, intf(0), intf(0), intf(1)), false},
 		{"two configurations", join(device, configuration, intf(0), intf(1), configuration, intf(0), intf(1)), false},
+		{"no end", join(device, configuration, intf(0), []byte{99}), false},
+		{"no end before an endpoint", join(device, configuration, with(intf(0), 4, 2), []byte{178, 178, 178}), true},
+		{"no end after an endpoint", join(device, configuration, with(intf(0), 4, 2), endpoint, []byte{178, 178, 178}), false},
+		{"no end within the configuration", join(device, with(configuration, 2, 9+9+3), with(intf(0), 4, 2), []byte{4, 33, 0, 0}, endpoint), true},
 		{"one comes back", join(device, configuration, intf(0), intf(1), intf(0)), true},
 	} {
 		if got := hazardous(c.b); got != c.want {

@@ -62,6 +62,16 @@ var (
 	ErrPermission = errors.New("no permission to use the USB device: on Linux install the udev rule " +
 		"that package transport/usb ships (70-sojourn.rules), and plug the key in again; " +
 		"on Windows give the key the driver WinUSB")
+	// ErrDriver: the operating system's driver of the key is not one that programs can
+	// use it by.
+	ErrDriver = errors.New("the operating system has no driver by which programs can use the USB device: " +
+		"on Windows give the key the driver WinUSB (Zadig does); elsewhere update libusb and the operating system")
+	// ErrMemory: the operating system has no memory for a transfer.
+	ErrMemory = errors.New("the computer has no memory left for USB: end other programs, and on Linux allow USB more " +
+		"(a number of megabytes in /sys/module/usbcore/parameters/usbfs_memory_mb)")
+	// ErrLibrary: libusb does not start, or does not do what it should.
+	ErrLibrary = errors.New("libusb cannot do what it is asked: plug the key in again, or update libusb; " +
+		"if that does not help report this with libusb's version")
 	// ErrForeign: the device is not an open key, or one of a later kind.
 	ErrForeign = errors.New("the USB device does not have the interface of an open key")
 	// ErrNeighbour: another device, broken or hostile, describes itself in a way that
