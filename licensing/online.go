@@ -50,7 +50,7 @@ var errRecalled = errors.New("the request was recalled")
 
 // goOn obtains the license of a pending intent.
 func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Installed, error) {
-	release, err := m.claims.take(ctx, intent.Own)
+	release, err := m.claims.take(ctx, intent.Own, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.De
 // an error, that nothing has come of it.
 func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest) (in *detach.Installed, over bool, err error) {
 	own := newOwn()
-	release, err := m.claims.take(ctx, own) // before it is recorded, so that nobody settles it meanwhile
+	release, err := m.claims.take(ctx, own, nil) // before it is recorded, so that nobody settles it meanwhile
 	if err != nil {
 		return nil, false, err
 	}
@@ -410,7 +410,7 @@ func (m *Manager) giveOnline(ctx context.Context, op string, i *detach.Intent) (
 // handOver gives a pending return to its origin and settles the intent when the
 // origin's key has signed for it.
 func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
-	release, err := m.claims.take(ctx, i.Own)
+	release, err := m.claims.take(ctx, i.Own, nil)
 	if err != nil {
 		return err
 	}

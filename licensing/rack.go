@@ -59,6 +59,23 @@ type brought struct {
 	request document.RequestKey
 }
 
+// carries refuses a request under the key of another one whose pool license may be in
+// the slot's key.
+func (s *slot) carries(request document.RequestKey) error {
+	s.mu.Lock()
+	brought, pool := s.brought, s.pool
+	s.mu.Unlock()
+	if brought.request.Key != request.Key || brought.request.Request == request.Request {
+		return nil
+	}
+	if pool != nil {
+		if state, _ := pool.Read(); state.Counter() >= brought.counter {
+			return nil // it knows what came of it
+		}
+	}
+	return &detach.Refusal{Code: InvalidParameter, Message: "this request key was used for another request"}
+}
+
 // all gives the slots of now. The slice is the caller's to read.
 func (r *rack) all() []*slot {
 	r.mu.RLock()
