@@ -49,6 +49,7 @@ func loadValue(item *badger.Item) ([]byte, error) {
 type reader struct {
 	ctx     context.Context
 	gate    *storage.Gate
+	version *versions
 	txn     *badger.Txn
 	scans   map[*badger.Iterator]struct{} // those that are open
 	done    bool
@@ -57,10 +58,11 @@ type reader struct {
 
 func (s *Store) begin(ctx context.Context, update bool) *reader {
 	return &reader{
-		ctx:   ctx,
-		gate:  s.gate,
-		txn:   s.db.NewTransaction(update),
-		scans: make(map[*badger.Iterator]struct{}),
+		ctx:     ctx,
+		gate:    s.gate,
+		version: s.version,
+		txn:     s.db.NewTransactionAt(s.version.begin(), update),
+		scans:   make(map[*badger.Iterator]struct{}),
 	}
 }
 
@@ -72,6 +74,7 @@ func (r *reader) end() {
 		r.closeScan(it)
 	}
 	r.txn.Discard()
+	r.version.end(r.txn.ReadTs())
 }
 
 // fail notes and gives the failure of a method.
