@@ -166,6 +166,7 @@ func (s *Store) Update(ctx context.Context, fn func(storage.Writer) error) error
 	if err := fn(tx); err != nil {
 		return err
 	}
+	tx.finish()
 	if tx.spoiled != nil {
 		return tx.spoiled
 	}

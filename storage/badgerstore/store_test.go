@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +23,25 @@ import (
 var anywhere = &badgerstore.Options{Reserve: -1}
 
 func TestStore(t *testing.T) {
-	opts := &storagetest.Options{Break: takeAway}
+	var hands sync.Map // by store
+	opts := &storagetest.Options{
+		Break: takeAway,
+		Hold: func(s storage.Store) (held <-chan struct{}, release func()) {
+			h, _ := hands.Load(s)
+			return h.(*hand).hold(allWritten)
+		},
+	}
 	if runtime.GOOS == "windows" {
-		opts = nil // an open directory stays where it is
+		opts.Break = nil // an open directory stays where it is
 	}
 	storagetest.Run(t, func(dir string) (storage.Store, error) {
-		return badgerstore.Open(dir, anywhere)
+		h := new(hand)
+		s, err := badgerstore.Open(dir, &badgerstore.Options{Reserve: -1, Logger: h.logger()})
+		if err != nil {
+			return nil, err
+		}
+		hands.Store(s, h)
+		return s, nil
 	}, opts)
 }
 

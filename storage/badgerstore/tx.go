@@ -66,13 +66,18 @@ func (s *Store) begin(ctx context.Context, update bool) *reader {
 	}
 }
 
-// end gives the transaction back. A scan may be open still when the function
-// drew its pairs with iter.Pull; Badger panics over it if it stays so.
-func (r *reader) end() {
+// finish ends what the function can do. A scan may be open still when it drew
+// its pairs with iter.Pull; Badger panics over it in a commit and at the end.
+func (r *reader) finish() {
 	r.done = true
 	for it := range r.scans {
 		r.closeScan(it)
 	}
+}
+
+// end gives the transaction back.
+func (r *reader) end() {
+	r.finish()
 	r.txn.Discard()
 	r.version.end(r.txn.ReadTs())
 }
