@@ -317,3 +317,41 @@ func BenchmarkUpdate(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkView(b *testing.B) {
+	view := func(b *testing.B, s storage.Store) {
+		for b.Loop() {
+			if _, err := get(b, s, "a"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("alone", func(b *testing.B) {
+		s := mustOpen(b, b.TempDir(), nil)
+		put(b, s, "a", "1")
+		view(b, s)
+	})
+	b.Run("beside Updates", func(b *testing.B) {
+		s := mustOpen(b, b.TempDir(), nil)
+		put(b, s, "a", "1")
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := s.Update(context.Background(), func(w storage.Writer) error { return w.Put("b", []byte("2")) })
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		}()
+		view(b, s)
+		close(stop)
+		<-stopped
+	})
+}
