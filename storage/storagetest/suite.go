@@ -31,9 +31,9 @@ type Options struct {
 	// says about storage.ErrUnknown is not tested.
 	Break func(s storage.Store, dir string) (mend func(), err error)
 
-	// Hold makes the next commit of s stop in its midst, when it has begun and
-	// is not durable. Then held is closed, and the commit goes on when release
-	// is called, which may happen more than once and before. Where Hold is nil,
+	// Hold makes the next commit of s stop in its midst: it has begun, and its
+	// Update has not returned. Then held is closed, and the commit goes on when
+	// release is called, be it before that or more than once. Where Hold is nil,
 	// what the contract says about a commit under way is tested only as far as
 	// chance allows.
 	Hold func(s storage.Store) (held <-chan struct{}, release func())
