@@ -48,3 +48,11 @@ func OwnVersions(dir string) (*badger.DB, error) {
 
 // Stored is how a pair is stored.
 func Stored(key, value string) (k, v []byte) { return storedKey(key), storedValue([]byte(value)) }
+
+// NewVersions is a bookkeeping of versions without a database.
+var NewVersions = newVersions
+
+func (v *versions) Begin() uint64    { return v.begin() }
+func (v *versions) End(n uint64)     { v.end(n) }
+func (v *versions) Made(n uint64)    { v.made(n) }
+func (v *versions) Next() (n uint64) { return v.next() }

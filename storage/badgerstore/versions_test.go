@@ -5,15 +5,59 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
+	"pgregory.net/rapid"
 
 	"github.com/sojournlm/sojourn/storage"
 	"github.com/sojournlm/sojourn/storage/badgerstore"
 )
+
+// TestVersions: Badger may drop what nobody sees, all of it, and nothing else.
+func TestVersions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		last := rapid.Uint64Range(0, 3).Draw(t, "last")
+		discarded := uint64(0)
+		v := badgerstore.NewVersions(last, func(n uint64) {
+			if n < discarded {
+				t.Fatalf("%d is to be dropped, and %d was", n, discarded)
+			}
+			discarded = n
+		})
+		var seen []uint64 // by open Views
+		t.Repeat(map[string]func(*rapid.T){
+			"begin": func(t *rapid.T) {
+				if seen = append(seen, v.Begin()); seen[len(seen)-1] != last {
+					t.Fatalf("a View sees %d, want %d", seen[len(seen)-1], last)
+				}
+			},
+			"end": func(t *rapid.T) {
+				if len(seen) == 0 {
+					t.Skip()
+				}
+				i := rapid.IntRange(0, len(seen)-1).Draw(t, "view")
+				v.End(seen[i])
+				seen = slices.Delete(seen, i, i+1)
+			},
+			"commit": func(t *rapid.T) {
+				if n := v.Next(); n <= last {
+					t.Fatalf("an Update makes %d after %d", n, last)
+				}
+				last = v.Next()
+				v.Made(last)
+			},
+			"": func(t *rapid.T) {
+				if want := slices.Min(append(slices.Clone(seen), last)); discarded != want {
+					t.Fatalf("with Views of %d and the last at %d, %d is to be dropped, want %d", seen, last, discarded, want)
+				}
+			},
+		})
+	})
+}
 
 // TestOldVersions: what was overwritten or deleted stays as long as a View sees
 // it, and goes when none does.
