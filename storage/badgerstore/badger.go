@@ -38,6 +38,9 @@ func settings(dir string, log *slog.Logger) badger.Options {
 	o.NumLevelZeroTables = 3
 	o.NumLevelZeroTablesStall = 8
 	o.NumCompactors = 2
+
+	// Values of a full MiB lie in logs of their own. When one of these is full,
+	// who reads from it waits for the last sync of it, as for nothing else.
 	o.ValueLogFileSize = 64 << 20
 
 	o.Compression = options.None // then blocks are read from the mapped file

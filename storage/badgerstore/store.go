@@ -1,9 +1,9 @@
 // Package badgerstore keeps a [storage.Store] in a directory on disk, in a Badger
 // database.
 //
-// Every Update is synced to the disk before it returns. A store refuses to
-// commit below a reserve of free space, because Badger's memory-mapped files
-// would end the process on a full disk.
+// Every Update is synced to the disk before it returns, and no View waits for
+// that. A store refuses to commit below a reserve of free space, because
+// Badger's memory-mapped files would end the process on a full disk.
 package badgerstore
 
 import (
@@ -45,6 +45,7 @@ type Store struct {
 	gate    *storage.Gate
 	log     *slog.Logger
 	reserve int64
+	version *versions
 	names   fresh // the files whose names are on the disk; guarded by the gate's lock
 
 	stop      context.CancelFunc // ends the collector
@@ -120,7 +121,7 @@ func (s *Store) start() error {
 		return fmt.Errorf("the store cannot be read, is damaged, or is of another program: %w", err)
 	}
 	err := guard(func() (err error) {
-		s.db, err = badger.Open(o)
+		s.db, err = badger.OpenManaged(o)
 		return err
 	})
 	if err != nil {
@@ -129,6 +130,7 @@ func (s *Store) start() error {
 	if s.names, err = freshNames(s.dir); err != nil {
 		return errors.Join(err, s.db.Close())
 	}
+	s.version = newVersions(s.db.MaxVersion(), s.db.SetDiscardTs)
 	stopped, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.collect(stopped)
@@ -164,6 +166,7 @@ func (s *Store) Update(ctx context.Context, fn func(storage.Writer) error) error
 	if err := fn(tx); err != nil {
 		return err
 	}
+	tx.finish()
 	if tx.spoiled != nil {
 		return tx.spoiled
 	}
@@ -181,7 +184,8 @@ func (s *Store) commit(ctx context.Context, txn *badger.Txn) error {
 	if err := s.room(s.reserve); err != nil {
 		return err
 	}
-	err := guard(txn.Commit)
+	version := s.version.next()
+	err := guard(func() error { return txn.CommitAt(version, nil) })
 	if errors.Is(err, badger.ErrTxnTooBig) {
 		return tooLarge(err)
 	}
@@ -195,6 +199,7 @@ func (s *Store) commit(ctx context.Context, txn *badger.Txn) error {
 		s.log.Error("commit failed, the store must be opened anew", "dir", s.dir, "error", err)
 		return s.gate.Break(err)
 	}
+	s.version.made(version)
 	return nil
 }
 

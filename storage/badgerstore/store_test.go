@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +23,25 @@ import (
 var anywhere = &badgerstore.Options{Reserve: -1}
 
 func TestStore(t *testing.T) {
-	opts := &storagetest.Options{Break: takeAway}
+	var hands sync.Map // by store
+	opts := &storagetest.Options{
+		Break: takeAway,
+		Hold: func(s storage.Store) (held <-chan struct{}, release func()) {
+			h, _ := hands.Load(s)
+			return h.(*hand).hold(allWritten)
+		},
+	}
 	if runtime.GOOS == "windows" {
-		opts = nil // an open directory stays where it is
+		opts.Break = nil // an open directory stays where it is
 	}
 	storagetest.Run(t, func(dir string) (storage.Store, error) {
-		return badgerstore.Open(dir, anywhere)
+		h := new(hand)
+		s, err := badgerstore.Open(dir, &badgerstore.Options{Reserve: -1, Logger: h.logger()})
+		if err != nil {
+			return nil, err
+		}
+		hands.Store(s, h)
+		return s, nil
 	}, opts)
 }
 
@@ -302,4 +316,42 @@ func BenchmarkUpdate(b *testing.B) {
 			b.ReportMetric(float64(b.N*writes)/b.Elapsed().Seconds(), "writes/s")
 		})
 	}
+}
+
+func BenchmarkView(b *testing.B) {
+	view := func(b *testing.B, s storage.Store) {
+		for b.Loop() {
+			if _, err := get(b, s, "a"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("alone", func(b *testing.B) {
+		s := mustOpen(b, b.TempDir(), nil)
+		put(b, s, "a", "1")
+		view(b, s)
+	})
+	b.Run("beside Updates", func(b *testing.B) {
+		s := mustOpen(b, b.TempDir(), nil)
+		put(b, s, "a", "1")
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := s.Update(context.Background(), func(w storage.Writer) error { return w.Put("b", []byte("2")) })
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		}()
+		view(b, s)
+		close(stop)
+		<-stopped
+	})
 }

@@ -49,6 +49,7 @@ func loadValue(item *badger.Item) ([]byte, error) {
 type reader struct {
 	ctx     context.Context
 	gate    *storage.Gate
+	version *versions
 	txn     *badger.Txn
 	scans   map[*badger.Iterator]struct{} // those that are open
 	done    bool
@@ -57,21 +58,28 @@ type reader struct {
 
 func (s *Store) begin(ctx context.Context, update bool) *reader {
 	return &reader{
-		ctx:   ctx,
-		gate:  s.gate,
-		txn:   s.db.NewTransaction(update),
-		scans: make(map[*badger.Iterator]struct{}),
+		ctx:     ctx,
+		gate:    s.gate,
+		version: s.version,
+		txn:     s.db.NewTransactionAt(s.version.begin(), update),
+		scans:   make(map[*badger.Iterator]struct{}),
 	}
 }
 
-// end gives the transaction back. A scan may be open still when the function
-// drew its pairs with iter.Pull; Badger panics over it if it stays so.
-func (r *reader) end() {
+// finish ends what the function can do. A scan may be open still when it drew
+// its pairs with iter.Pull; Badger panics over it in a commit and at the end.
+func (r *reader) finish() {
 	r.done = true
 	for it := range r.scans {
 		r.closeScan(it)
 	}
+}
+
+// end gives the transaction back.
+func (r *reader) end() {
+	r.finish()
 	r.txn.Discard()
+	r.version.end(r.txn.ReadTs())
 }
 
 // fail notes and gives the failure of a method.

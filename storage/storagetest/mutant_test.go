@@ -32,11 +32,13 @@ type mutated struct {
 	bare    *memory.Store
 	faulty  *storagetest.Faulty
 	token   chan struct{} // for flaws in locking
+	hold    hold
 	closing atomic.Bool
 
 	mu     sync.Mutex
 	cache  map[string][]byte
 	before *memory.Store
+	early  *memory.Store
 }
 
 // shelf keeps mutated stores by name.
@@ -57,12 +59,12 @@ func shelf(m mutant) storagetest.Open {
 			}
 		}
 		s := &mutated{
-			m:      m,
-			bare:   bare,
-			faulty: storagetest.FailNth(bare, -1, m.kind),
-			token:  make(chan struct{}, 1),
-			cache:  make(map[string][]byte),
+			m:     m,
+			bare:  bare,
+			token: make(chan struct{}, 1),
+			cache: make(map[string][]byte),
 		}
+		s.faulty = storagetest.FailNth(&holdable{bare, &s.hold}, -1, m.kind)
 		stores[dir] = s
 		return s, nil
 	}
@@ -74,11 +76,74 @@ func breakIt() *storagetest.Options {
 			s.(*mutated).faulty.Arm(3)
 			return func() {}, nil
 		},
+		Hold: func(s storage.Store) (<-chan struct{}, func()) { return s.(*mutated).hold.arm() },
 	}
 }
 
+// hold stops one commit.
+type hold struct {
+	mu            sync.Mutex
+	held, release chan struct{} // nil when it is not armed
+}
+
+func (h *hold) arm() (held <-chan struct{}, release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held, h.release = make(chan struct{}), make(chan struct{})
+	return h.held, sync.OnceFunc(func() { close(h.release) })
+}
+
+func (h *hold) commit() {
+	h.mu.Lock()
+	held, release := h.held, h.release
+	h.held = nil
+	h.mu.Unlock()
+	if held != nil {
+		close(held)
+		<-release
+	}
+}
+
+// holdable is a store whose commits can be held.
+type holdable struct {
+	*memory.Store
+	hold *hold
+}
+
+func (h *holdable) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	c := &commitContext{Context: ctx}
+	return h.Store.Update(c, func(w storage.Writer) error {
+		if err := fn(w); err != nil {
+			return err
+		}
+		if ctx.Err() == nil {
+			c.begun.Store(true)
+			h.hold.commit()
+		}
+		return nil
+	})
+}
+
+// commitContext does not end any more when a commit has begun.
+type commitContext struct {
+	context.Context
+	begun atomic.Bool
+}
+
+func (c *commitContext) Err() error {
+	if c.begun.Load() {
+		return nil
+	}
+	return c.Context.Err()
+}
+
 func (s *mutated) View(ctx context.Context, fn func(storage.Reader) error) error {
-	flawed := func(r storage.Reader) error { return fn(&tx{s: s, r: r}) }
+	flawed := func(r storage.Reader) error {
+		t := &tx{s: s, r: r}
+		err := fn(t)
+		t.failed = err != nil
+		return err
+	}
 	if s.m.view != nil {
 		return s.m.view(s, ctx, flawed)
 	}
@@ -114,6 +179,8 @@ type tx struct {
 	r    storage.Reader
 	w    storage.Writer // nil in a View
 	puts int
+
+	failed bool // the function of the View has failed
 }
 
 func (t *tx) Get(key string) ([]byte, error) {
@@ -167,10 +234,17 @@ func (w write) apply(to storage.Writer) error {
 	return to.Put(w.key, w.value)
 }
 
-// recorder notes what is written through it, without a copy of the values.
+// recorder counts what is got through it and notes what is written, without a
+// copy of the values.
 type recorder struct {
 	storage.Writer
+	gets   int
 	writes []write
+}
+
+func (r *recorder) Get(key string) ([]byte, error) {
+	r.gets++
+	return r.Writer.Get(key)
 }
 
 func (r *recorder) Put(key string, value []byte) error {
@@ -197,4 +271,16 @@ func (s *mutated) rehearse(ctx context.Context, fn func(storage.Writer) error) (
 		return nil, err
 	}
 	return rec.writes, nil
+}
+
+// replay makes the writes in a Writer.
+func replay(writes []write) func(storage.Writer) error {
+	return func(w storage.Writer) error {
+		for _, write := range writes {
+			if err := write.apply(w); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }

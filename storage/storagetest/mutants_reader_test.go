@@ -50,6 +50,16 @@ func sorted(compare func(a, b string) int) func(*tx, string) iter.Seq2[storage.P
 
 func readerMutants() map[string]map[string]mutant {
 	return map[string]map[string]mutant{
+		"get": {
+			"the next key's": {get: func(t *tx, key string) ([]byte, error) {
+				for pair, err := range t.r.Scan(key) {
+					if err == nil && pair.Key != key {
+						return pair.Value, nil
+					}
+				}
+				return t.r.Get(key)
+			}},
+		},
 		"missing": {
 			"nil": {get: func(t *tx, key string) ([]byte, error) {
 				value, err := t.r.Get(key)
@@ -216,6 +226,24 @@ func readerMutants() map[string]map[string]mutant {
 					return nil
 				}
 				return err
+			}},
+			"get after a failure": {get: func(t *tx, key string) ([]byte, error) {
+				if t.failed {
+					return t.now(key)
+				}
+				return t.r.Get(key)
+			}},
+			"scan after a failure": {scan: func(t *tx, prefix string) iter.Seq2[storage.Pair, error] {
+				return func(yield func(storage.Pair, error) bool) {
+					for pair, err := range t.r.Scan(prefix) {
+						if err != nil && t.failed {
+							return
+						}
+						if !yield(pair, err) {
+							return
+						}
+					}
+				}
 			}},
 			"crash": {get: func(t *tx, key string) ([]byte, error) {
 				value, err := t.r.Get(key)

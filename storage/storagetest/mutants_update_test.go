@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/memory"
 )
 
 func updateMutants() map[string]map[string]mutant {
@@ -56,19 +57,23 @@ func updateMutants() map[string]map[string]mutant {
 				},
 			},
 		},
-		"serializable": {"lost updates": {update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
+		"serializable": {"phantoms": {update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
+			// Who has only scanned is not held against those beside him.
+			var rec *recorder
+			err := s.bare.Clone().Update(ctx, func(w storage.Writer) error {
+				rec = &recorder{Writer: w}
+				return fn(rec)
+			})
+			if err != nil || rec.gets > 0 {
+				return s.faulty.Update(ctx, fn)
+			}
+			return s.faulty.Update(ctx, replay(rec.writes))
+		}}, "lost updates": {update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
 			writes, err := s.rehearse(ctx, fn)
 			if err != nil {
 				return err
 			}
-			return s.faulty.Update(ctx, func(w storage.Writer) error {
-				for _, write := range writes {
-					if err := write.apply(w); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			return s.faulty.Update(ctx, replay(writes))
 		}}},
 		"rerun": {
 			"on top": {update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
@@ -161,6 +166,26 @@ func updateMutants() map[string]map[string]mutant {
 				return s.faulty.Update(ctx, fn)
 			}},
 		},
+		"commit-goes-on": {"a look at the context behind it": {update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
+			err := s.faulty.Update(ctx, fn)
+			if err == nil {
+				time.Sleep(time.Millisecond) // a commit takes time
+				err = ctx.Err()
+			}
+			return err
+		}}},
+		"commit-held": {"interrupted": {update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
+			begun := false
+			err := s.faulty.Update(ctx, func(w storage.Writer) error {
+				err := fn(w)
+				begun = err == nil && ctx.Err() == nil
+				return err
+			})
+			if begun && err == nil {
+				err = ctx.Err()
+			}
+			return err
+		}}},
 		"snapshot": {"live": {get: func(t *tx, key string) ([]byte, error) {
 			if t.w != nil {
 				return t.w.Get(key)
@@ -187,6 +212,59 @@ func updateMutants() map[string]map[string]mutant {
 				return s.faulty.Update(ctx, fn)
 			},
 		}},
+		"waitless-commit": {
+			"Views wait for it": {
+				view: func(s *mutated, ctx context.Context, fn func(storage.Reader) error) error {
+					s.token <- struct{}{} // whatever the context
+					<-s.token
+					return s.faulty.View(ctx, fn)
+				},
+				update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
+					begun := false
+					defer func() {
+						if begun {
+							<-s.token
+						}
+					}()
+					return s.faulty.Update(ctx, func(w storage.Writer) error {
+						err := fn(w)
+						if err == nil {
+							s.token <- struct{}{}
+							begun = true
+						}
+						return err
+					})
+				},
+			},
+			"Views see it early": {
+				view: func(s *mutated, ctx context.Context, fn func(storage.Reader) error) error {
+					s.mu.Lock()
+					early := s.early
+					s.mu.Unlock()
+					if early != nil {
+						return early.View(ctx, fn)
+					}
+					return s.faulty.View(ctx, fn)
+				},
+				update: func(s *mutated, ctx context.Context, fn func(storage.Writer) error) error {
+					set := func(early *memory.Store) {
+						s.mu.Lock()
+						defer s.mu.Unlock()
+						s.early = early
+					}
+					defer set(nil)
+					return s.faulty.Update(ctx, func(w storage.Writer) error {
+						rec := &recorder{Writer: w}
+						if err := fn(rec); err != nil {
+							return err
+						}
+						early := s.bare.Clone()
+						set(early)
+						return early.Update(ctx, replay(rec.writes))
+					})
+				},
+			},
+		},
 	}
 }
 

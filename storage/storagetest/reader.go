@@ -13,8 +13,9 @@ import (
 
 func readerCases() []testCase {
 	return []testCase{
+		{"get", "Get is the value of key.", get},
 		{"missing", "Get of a key that is not there gives an error that wraps [ErrNotFound].", missing},
-		{"keys", "A key is any string of 1 to [MaxKey] bytes", keys},
+		{"keys", "A key is any string of 1 to [MaxKey] bytes;", keys},
 		{"bad-keys", "any other is refused with [ErrKey].", badKeys},
 		{"get-owned", "What Get gives belongs to the caller, who may change it.", getOwned},
 		{"scan-owned", "What Scan gives belongs to the caller, who may change it.", scanOwned},
@@ -25,6 +26,24 @@ func readerCases() []testCase {
 		{"scan-error", "An error comes last, beside an empty Pair.", scanError},
 		{"done", "After fn has returned, every method gives an error that wraps [ErrDone].", done},
 	}
+}
+
+func get(b *bench) error {
+	if err := first(b.put("a=1", "b=2", "ab=3"), b.put("b=4")); err != nil {
+		return err
+	}
+	there := func(r storage.Reader) error {
+		for key, want := range map[string]string{"a": "1", "ab": "3", "b": "4"} {
+			if got, err := r.Get(key); err != nil || string(got) != want {
+				return fmt.Errorf("Get(%q) gives %q, %w, want %q", key, got, orNil(err), want)
+			}
+		}
+		return nil
+	}
+	return first(
+		b.store.View(b.ctx, there),
+		b.store.Update(b.ctx, func(w storage.Writer) error { return there(w) }),
+	)
 }
 
 func missing(b *bench) error {
@@ -318,38 +337,48 @@ func scanError(b *bench) error {
 }
 
 func done(b *bench) error {
-	if err := b.put("a=1", "b=2", "c=3"); err != nil {
-		return err
-	}
-	var reader storage.Reader
-	var next func() (storage.Pair, error, bool)
-	var stop func()
-	err := b.store.View(b.ctx, func(r storage.Reader) error {
-		reader = r
-		next, stop = iter.Pull2(r.Scan(""))
-		_, err, _ := next()
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	var writer storage.Writer
-	if err := b.store.Update(b.ctx, func(w storage.Writer) error { writer = w; return nil }); err != nil {
-		return err
-	}
-	var failed storage.Writer
-	_ = b.store.Update(b.ctx, func(w storage.Writer) error { failed = w; return errors.New("no") })
-
-	_, err, _ = next()
 	return first(
-		is(err, storage.ErrDone, "a Scan that goes on"),
-		ended(reader, "the Reader of a View"),
-		ended(writer, "the Writer of an Update"),
-		ended(failed, "the Writer of an Update that failed"),
-		endedWriter(writer),
-		endedWriter(failed),
+		b.put("a=1", "b=2", "c=3"),
+		b.doneAfter(nil, ""),
+		b.doneAfter(errors.New("no"), " that failed"),
 		b.holds("a=1", "b=2", "c=3"),
+	)
+}
+
+// doneAfter uses what functions were given that ended with end.
+func (b *bench) doneAfter(end error, how string) error {
+	var reader storage.Reader
+	var writer storage.Writer
+	var next [2]func() (storage.Pair, error, bool)
+	pull := func(i int, r storage.Reader) (stop func(), err error) {
+		next[i], stop = iter.Pull2(r.Scan(""))
+		_, err, _ = next[i]()
+		return stop, err
+	}
+	stop := [2]func(){func() {}, func() {}}
+	defer func() { stop[0](); stop[1]() }()
+	view := b.store.View(b.ctx, func(r storage.Reader) (err error) {
+		reader = r
+		stop[0], err = pull(0, r)
+		return first(err, end)
+	})
+	update := b.store.Update(b.ctx, func(w storage.Writer) (err error) {
+		writer = w
+		stop[1]() // of the run before, if this is another
+		stop[1], err = pull(1, w)
+		return first(err, putAll(w, "a=1"), end)
+	})
+	if view != end || update != end {
+		return fmt.Errorf("a View%s gives %w, an Update%s %w", how, orNil(view), how, orNil(update))
+	}
+	_, viewScan, _ := next[0]()
+	_, updateScan, _ := next[1]()
+	return first(
+		is(viewScan, storage.ErrDone, "a Scan that goes on after a View"+how),
+		is(updateScan, storage.ErrDone, "a Scan that goes on after an Update"+how),
+		ended(reader, "the Reader of a View"+how),
+		ended(writer, "the Writer of an Update"+how),
+		endedWriter(writer, "the Writer of an Update"+how),
 	)
 }
 
@@ -362,9 +391,9 @@ func ended(r storage.Reader, whose string) error {
 	)
 }
 
-func endedWriter(w storage.Writer) error {
+func endedWriter(w storage.Writer, whose string) error {
 	return first(
-		is(w.Put("a", bytes.Repeat([]byte("x"), 10)), storage.ErrDone, "Put"),
-		is(w.Delete("a"), storage.ErrDone, "Delete"),
+		is(w.Put("a", bytes.Repeat([]byte("x"), 10)), storage.ErrDone, "Put of "+whose),
+		is(w.Delete("a"), storage.ErrDone, "Delete of "+whose),
 	)
 }

@@ -30,6 +30,13 @@ type Options struct {
 	// store be closed and opened anew. Where Break is nil, what the contract
 	// says about storage.ErrUnknown is not tested.
 	Break func(s storage.Store, dir string) (mend func(), err error)
+
+	// Hold makes the next commit of s stop in its midst: it has begun, and its
+	// Update has not returned. Then held is closed, and the commit goes on when
+	// release is called, be it before that or more than once. Where Hold is nil,
+	// what the contract says about a commit under way is tested only as far as
+	// chance allows.
+	Hold func(s storage.Store) (held <-chan struct{}, release func())
 }
 
 // A Failure is a sentence of the contract that a store does not keep.
@@ -75,7 +82,7 @@ func Check(ctx context.Context, open Open, opts *Options) error {
 	return errors.Join(failures...)
 }
 
-var errSkipped = errors.New("needs Options.Break")
+var errSkipped = errors.New("needs what Options do not have")
 
 // testCase is a sentence and how to break it.
 type testCase struct {

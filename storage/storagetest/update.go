@@ -1,12 +1,10 @@
 package storagetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
-	"sync"
 
 	"github.com/sojournlm/sojourn/storage"
 )
@@ -21,8 +19,11 @@ func updateCases() []testCase {
 		{"panic", "When fn panics or ends its goroutine, nothing happened, the panic goes on, and the store works as before.", panicking},
 		{"spoiled", "A method of the Writer that fails with anything but [ErrNotFound] spoils the Update: it returns an error and nothing happened, even if fn returns nil.", spoiled},
 		{"context", "When ctx ends before the commit begins, also while the Update waits for another, nothing happened and the error wraps that of ctx.", contextEnds},
+		{"commit-goes-on", "A commit that has begun is not interrupted.", commitGoesOn},
+		{"commit-held", "A commit that has begun is not interrupted.", commitHeld},
 		{"snapshot", "A View sees one state of the store, that between two Updates, however long it runs.", snapshot},
 		{"waitless", "Views and Updates do not wait for each other.", waitless},
+		{"waitless-commit", "Views and Updates do not wait for each other.", waitlessCommit},
 	}
 }
 
@@ -90,79 +91,6 @@ func number(r storage.Reader, key string) (int, error) {
 		return 0, err
 	}
 	return strconv.Atoi(string(value))
-}
-
-func serializable(b *bench) error {
-	const writers, turns = 8, 15
-	var wg sync.WaitGroup
-	errs := make(chan error, writers)
-	for range writers {
-		wg.Go(func() {
-			for range turns {
-				err := b.store.Update(b.ctx, func(w storage.Writer) error {
-					n, err := number(w, "n")
-					if err != nil {
-						return err
-					}
-					runtime.Gosched() // the others' turn, if they can take it
-					return putAll(w, fmt.Sprintf("n=%d", n+1), fmt.Sprintf("log/%04d=", n))
-				})
-				if err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-	}
-	err := b.store.View(b.ctx, func(r storage.Reader) error {
-		n, err := number(r, "n")
-		if err == nil && n != writers*turns {
-			err = fmt.Errorf("%d acknowledged increments by %d writers left the counter at %d", writers*turns, writers, n)
-		}
-		return err
-	})
-	return first(err, b.skew())
-}
-
-// skew lets two Updates each write what the other has read: serializable, the
-// second sees the first.
-func (b *bench) skew() error {
-	inside, proceed := make(chan struct{}), make(chan struct{})
-	enter := sync.OnceFunc(func() { close(inside) })
-	claim := func(mine, other string) error {
-		return b.store.Update(b.ctx, func(w storage.Writer) error {
-			n, err := number(w, other)
-			if err != nil || n != 0 {
-				return err
-			}
-			if mine == "skew/a" {
-				enter()
-				if err := b.wait(proceed, "the other Update to begin"); err != nil {
-					return err
-				}
-			}
-			return putAll(w, mine+"=1")
-		})
-	}
-	one, two := make(chan error, 1), make(chan error, 1)
-	go func() { one <- claim("skew/a", "skew/b") }()
-	if err := b.wait(inside, "an Update to begin"); err != nil {
-		return err
-	}
-	go func() { two <- claim("skew/b", "skew/a") }()
-	runtime.Gosched()
-	close(proceed)
-	err := first(b.result(one, "an Update"), b.result(two, "an Update"))
-	if err != nil {
-		return err
-	}
-	return b.store.View(b.ctx, func(r storage.Reader) error { return shows(r, "skew/", "skew/a=1") })
 }
 
 func rerun(b *bench) error {
@@ -289,115 +217,4 @@ func spoiled(b *bench) error {
 		}),
 		b.holds("a=2"),
 	)
-}
-
-// contextEnds is the case of a context that has ended: before, within and while
-// waiting.
-func contextEnds(b *bench) error {
-	if err := b.put("a=1"); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(b.ctx)
-	within := b.store.Update(ctx, func(w storage.Writer) error {
-		err := putAll(w, "a=2")
-		cancel()
-		return err
-	})
-	before := b.store.Update(ctx, func(w storage.Writer) error { return putAll(w, "a=3") })
-	view := b.store.View(ctx, func(storage.Reader) error { return nil })
-	err := first(
-		is(within, context.Canceled, "an Update whose context ends within"),
-		is(before, context.Canceled, "an Update whose context has ended"),
-		is(view, context.Canceled, "a View whose context has ended"),
-		b.holds("a=1"),
-	)
-	if err != nil {
-		return err
-	}
-
-	ctx, cancel = context.WithCancel(b.ctx)
-	inside, proceed, waited := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	enter := sync.OnceFunc(func() { close(inside) })
-	holder := make(chan error, 1)
-	go func() {
-		holder <- b.store.Update(b.ctx, func(w storage.Writer) error {
-			enter()
-			return first(b.wait(proceed, "the end of an Update that waits"), putAll(w, "b=1"))
-		})
-	}()
-	if err := b.wait(inside, "an Update to begin"); err != nil {
-		cancel()
-		return err
-	}
-	go func() {
-		waited <- b.store.Update(ctx, func(w storage.Writer) error { return putAll(w, "a=4") })
-	}()
-	runtime.Gosched()
-	cancel()
-	err = is(b.result(waited, "an Update that waits, to give up"), context.Canceled, "an Update that waits while its context ends")
-	close(proceed)
-	return first(err, b.result(holder, "an Update"), b.holds("a=1", "b=1"))
-}
-
-func snapshot(b *bench) error {
-	if err := b.put("a=1", "b=2", "c=3"); err != nil {
-		return err
-	}
-	change := make(chan error, 1)
-	return first(
-		b.store.View(b.ctx, func(r storage.Reader) error {
-			if err := shows(r, "", "a=1", "b=2", "c=3"); err != nil {
-				return err
-			}
-			var got []string
-			for pair, err := range r.Scan("") {
-				if err != nil {
-					return err
-				}
-				if got = append(got, pair.Key+"="+string(pair.Value)); len(got) > 1 {
-					continue
-				}
-				go func() {
-					change <- b.store.Update(b.ctx, func(w storage.Writer) error {
-						return first(putAll(w, "a=4", "b=5", "d=6"), w.Delete("c"))
-					})
-				}()
-				if err := b.result(change, "an Update beside a View"); err != nil {
-					return err
-				}
-			}
-			if fmt.Sprint(got) != "[a=1 b=2 c=3]" {
-				return fmt.Errorf("a Scan beside an Update gives %q", got)
-			}
-			return first(shows(r, "", "a=1", "b=2", "c=3"), absent(r, "d"))
-		}),
-		b.holds("a=4", "b=5", "d=6"),
-	)
-}
-
-func waitless(b *bench) error {
-	if err := b.put("a=1"); err != nil {
-		return err
-	}
-	beside := func(f func() error, what string) error {
-		done := make(chan error, 1)
-		go func() { done <- f() }()
-		return b.result(done, what)
-	}
-	err := b.store.Update(b.ctx, func(w storage.Writer) error {
-		return first(
-			putAll(w, "a=2"),
-			beside(func() error { return b.holds("a=1") }, "a View beside an Update"),
-		)
-	})
-	if err != nil {
-		return err
-	}
-	return b.store.View(b.ctx, func(r storage.Reader) error {
-		return first(
-			beside(func() error { return b.put("a=3") }, "an Update beside a View"),
-			beside(func() error { return b.holds("a=3") }, "a View beside a View"),
-			shows(r, "", "a=2"),
-		)
-	})
 }

@@ -13,13 +13,13 @@ func writerCases() []testCase {
 	return []testCase{
 		{"put", "Put sets the value of key.", put},
 		{"put-owned", "After Put has returned the caller may change the bytes of value.", putOwned},
-		{"values", "A value is any 0 to [MaxValue] bytes", values},
-		{"empty", "an empty one is there like any other", empty},
+		{"values", "A value is any 0 to [MaxValue] bytes, and", values},
+		{"empty", "an empty one is there like any other;", empty},
 		{"long-value", "a longer one is refused with [ErrTooLarge].", longValue},
 		{"delete", "Delete removes key and its value.", remove},
 		{"delete-missing", "Delete of a key that is not there changes nothing and is no error.", removeMissing},
 		{"own-writes", "Get and Scan see what the Update itself has written.", ownWrites},
-		{"large", "An Update of up to [MaxWrites] writes and [MaxUpdate] bytes is accepted", large},
+		{"large", "An Update of up to [MaxWrites] writes and [MaxUpdate] bytes is accepted;", large},
 		{"larger", "a larger one may be refused with [ErrTooLarge].", larger},
 	}
 }

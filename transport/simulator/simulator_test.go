@@ -94,6 +94,7 @@ func TestConformance(t *testing.T) {
 			Bus:    bus,
 			Plug:   func(id transport.KeyID) error { return keys[id].Plug() },
 			Unplug: func(id transport.KeyID) error { keys[id].Unplug(); return nil },
+			Lose:   func(id transport.KeyID) { keys[id].FailNth(0, simulator.LoseReply) },
 			Close: func() error {
 				var errs []error
 				for _, k := range keys {

@@ -120,6 +120,39 @@ func (b *bench) seen(c transport.Conn) (bool, error) {
 	}
 }
 
+// count is how many requests the key has seen, as far as the rig can tell.
+func (b *bench) count() int {
+	if b.Seen == nil {
+		return 0
+	}
+	return b.Seen(b.Keys[0])
+}
+
+// admits holds the error of an exchange with a piece to saying that it was sent, if
+// the key has seen it.
+func (b *bench) admits(c transport.Conn, err error) error {
+	seen, seenErr := b.seen(c)
+	if seenErr != nil {
+		return seenErr
+	}
+	return admitted(seen, err)
+}
+
+func admitted(seen bool, err error) error {
+	if e, ok := errors.AsType[*transport.Error](err); ok && !e.Sent && seen {
+		return fmt.Errorf("the key has seen the request, and the error says that it has not: %w", err)
+	}
+	return nil
+}
+
+// denies holds the error of an exchange to saying that nothing was sent.
+func denies(err error) error {
+	if e, ok := errors.AsType[*transport.Error](err); ok && e.Sent {
+		return fmt.Errorf("the error says it was sent: %w", err)
+	}
+	return nil
+}
+
 func (b *bench) stage(c transport.Conn, offset uint32, n int) error {
 	f, err := b.say(c, b.request(wire.OpStage, wire.Stage{Offset: offset, Data: make([]byte, n)}.Encode()))
 	if err == nil && f.Status != wire.OK {

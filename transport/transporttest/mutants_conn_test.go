@@ -9,6 +9,17 @@ import (
 	"github.com/sojournlm/sojourn/transport"
 )
 
+// notSent is Exchange that says of one failure that the key has not seen the request.
+func notSent(which error) func(*mutantConn, context.Context, []byte) ([]byte, error) {
+	return func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+		response, err := c.inner.Exchange(ctx, request)
+		if errors.Is(err, which) {
+			return nil, c.fail(which, false)
+		}
+		return response, err
+	}
+}
+
 var exchangeMutants = []mutant{
 	{
 		name: "exchanges run into each other", caught: []string{"ConnConcurrent"},
@@ -87,6 +98,30 @@ var exchangeMutants = []mutant{
 		},
 	},
 	{
+		name: "says that nothing was sent when the response was lost", caught: []string{"Lost"},
+		exchange: notSent(transport.ErrGarbled),
+	},
+	{
+		name: "a lost response is an empty one", caught: []string{"Lost", "LostStaysUsable"},
+		exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+			response, err := c.inner.Exchange(ctx, request)
+			if errors.Is(err, transport.ErrGarbled) {
+				return nil, nil
+			}
+			return response, err
+		},
+	},
+	{
+		name: "a lost response is a missing key", caught: []string{"Lost"},
+		exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+			response, err := c.inner.Exchange(ctx, request)
+			if errors.Is(err, transport.ErrGarbled) {
+				return nil, c.fail(transport.ErrNoKey, true)
+			}
+			return response, err
+		},
+	},
+	{
 		name: "sends the beginning of what is too long", caught: []string{"TooLong"},
 		exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
 			return c.inner.Exchange(ctx, request[:min(len(request), transport.MaxFrame)])
@@ -138,6 +173,16 @@ var exchangeMutants = []mutant{
 			}
 			defer c.mu.Unlock()
 			return c.inner.Exchange(ctx, request)
+		},
+	},
+	{
+		name: "is not sure about what waits for its turn", caught: []string{"ContextEndsInTurn"},
+		exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+			response, err := c.inner.Exchange(ctx, request)
+			if errors.Is(err, context.DeadlineExceeded) {
+				return nil, c.fail(err, true)
+			}
+			return response, err
 		},
 	},
 	{
@@ -210,6 +255,24 @@ var endMutants = []mutant{
 			response, err := c.inner.Exchange(ctx, request)
 			if errors.Is(err, transport.ErrNoKey) && time.Since(began) > 0 {
 				time.Sleep(10 * time.Second)
+			}
+			return response, err
+		},
+	},
+	{
+		name: "says that nothing was sent when the key was pulled out", caught: []string{"UnpluggedInFlight"},
+		exchange: notSent(transport.ErrNoKey),
+	},
+	{
+		name: "says that nothing was sent when it was closed", caught: []string{"CloseInFlight"},
+		exchange: notSent(transport.ErrClosed),
+	},
+	{
+		name: "a lost response is the end", caught: []string{"LostStaysUsable"},
+		exchange: func(c *mutantConn, ctx context.Context, request []byte) ([]byte, error) {
+			response, err := c.inner.Exchange(ctx, request)
+			if errors.Is(err, transport.ErrGarbled) {
+				c.inner.Close()
 			}
 			return response, err
 		},

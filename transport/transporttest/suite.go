@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,6 +35,16 @@ type Rig struct {
 	// Slow makes a key take that long for every command from now on. Where it is
 	// nil, what the contract says of exchanges in flight is not tested.
 	Slow func(transport.KeyID, time.Duration)
+
+	// Lose loses the response to the next command that a key gets, in a way that the
+	// transport can tell. Where it is nil, what the contract says of lost responses is
+	// not tested.
+	Lose func(transport.KeyID)
+
+	// Seen counts the requests that have reached a key, since whenever. A key that was
+	// pulled out has forgotten what it was asked: where Seen is nil, it is not tested
+	// that an error admits to it.
+	Seen func(transport.KeyID) int
 
 	Close func() error
 }
@@ -91,10 +102,11 @@ type testCase struct {
 	sentence string
 	slow     bool // needs Rig.Slow
 	hands    bool // needs Rig.Plug and Rig.Unplug
+	lose     bool // needs Rig.Lose
 	run      func(*bench) error
 }
 
-func cases() []testCase { return append(busCases(), connCases()...) }
+func cases() []testCase { return slices.Concat(busCases(), exchangeCases(), endCases()) }
 
 // How long things take. An exchange with a slowed key takes long; whatever is to
 // happen promptly takes no more than prompt; a case that takes patience hangs.
@@ -118,7 +130,7 @@ func (c testCase) check(ctx context.Context, setup Setup) error {
 	if want := 1 + one(hands); len(rig.Keys) < want {
 		return fmt.Errorf("transporttest: setup: %d keys, want %d", len(rig.Keys), want)
 	}
-	if c.slow && rig.Slow == nil || c.hands && !hands {
+	if c.slow && rig.Slow == nil || c.hands && !hands || c.lose && rig.Lose == nil {
 		return errors.Join(errSkipped, rig.Close())
 	}
 	result := make(chan error, 1)

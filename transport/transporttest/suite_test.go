@@ -28,7 +28,14 @@ func simulated() (*transporttest.Rig, error) {
 		Plug:   func(id transport.KeyID) error { return keys[id].Plug() },
 		Unplug: func(id transport.KeyID) error { keys[id].Unplug(); return nil },
 		Slow:   func(id transport.KeyID, d time.Duration) { keys[id].SetDelay(d, 0) },
-		Close:  func() error { return nil },
+		Lose:   func(id transport.KeyID) { keys[id].FailNth(0, simulator.LoseReply) },
+		Seen: func(id transport.KeyID) (n int) {
+			for _, times := range keys[id].Exchanges() {
+				n += times
+			}
+			return n
+		},
+		Close: func() error { return nil },
 	}
 	for id := range uint64(2) {
 		key, err := bus.Add(simulator.Config{KeyID: id + 9, VendorPublic: make(ed25519.PublicKey, ed25519.PublicKeySize)})
@@ -180,10 +187,11 @@ var said = []string{
 	"Bus lists and opens the keys of one kind of port.",
 	"Conn is a connection to one key.",
 	"Ender is a Conn that knows, without talking to the key, whether it has ended: a key that was pulled out and put back is listed again, and its old connection is of no more use. A Conn need not be one.",
-	"A response that is lost or not whole, as far as the Conn can tell, is [ErrGarbled].",
+	"KeyInfo is what a bus knows of a key without talking to it.",
+	"Error is a failed opening or exchange.",
 }
 
-// contract is the documentation of KeyID, Bus, Conn and Ender.
+// contract is the documentation of KeyID, KeyInfo, Bus, Conn, Ender and Error.
 func contract(t *testing.T) string {
 	file, err := parser.ParseFile(token.NewFileSet(), "../transport.go", nil, parser.ParseComments)
 	if err != nil {
@@ -198,7 +206,7 @@ func contract(t *testing.T) string {
 		}
 		spec := d.Specs[0].(*ast.TypeSpec)
 		switch spec.Name.Name {
-		case "KeyID":
+		case "KeyID", "KeyInfo", "Error":
 			add(d.Doc)
 		case "Bus", "Conn", "Ender":
 			add(d.Doc)

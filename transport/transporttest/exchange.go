@@ -11,10 +11,6 @@ import (
 	"github.com/sojournlm/sojourn/transport"
 )
 
-func connCases() []testCase {
-	return append(exchangeCases(), endCases()...)
-}
-
 func exchangeCases() []testCase {
 	return []testCase{
 		{
@@ -57,10 +53,7 @@ func exchangeCases() []testCase {
 					if !errors.As(o.err, &e) || e.Key != b.Keys[0] || e.Op != "exchange" {
 						return fmt.Errorf("abandoned in flight: %T %v", o.err, o.err)
 					}
-					if seen, err := b.seen(c); err != nil || seen && !e.Sent {
-						return fmt.Errorf("abandoned in flight: the key has seen the request: %v, but Sent is %v (%w)", seen, e.Sent, err)
-					}
-					return nil
+					return b.admits(c, o.err)
 				})
 			},
 		},
@@ -77,10 +70,25 @@ func exchangeCases() []testCase {
 					if err := b.is(err, "exchange", transport.ErrTooLong); err != nil {
 						return err
 					}
-					if e := (*transport.Error)(nil); errors.As(err, &e) && e.Sent {
-						return errors.New("the error says it was sent")
+					if err := denies(err); err != nil {
+						return err
 					}
 					return b.answers(c)
+				})
+			},
+		},
+		{
+			name:     "Lost",
+			sentence: "A response that is lost or not whole, as far as the Conn can tell, is [ErrGarbled].",
+			lose:     true,
+			run: func(b *bench) error {
+				return b.with(func(c transport.Conn) error {
+					if err := b.mark(c); err != nil {
+						return err
+					}
+					b.Lose(b.Keys[0])
+					_, err := c.Exchange(b.ctx, b.piece())
+					return errors.Join(b.is(err, "exchange", transport.ErrGarbled), b.admits(c, err))
 				})
 			},
 		},
@@ -113,8 +121,8 @@ func exchangeCases() []testCase {
 					if err := b.is(err, "exchange", context.Canceled); err != nil {
 						return err
 					}
-					if e := (*transport.Error)(nil); errors.As(err, &e) && e.Sent {
-						return errors.New("the error says it was sent")
+					if err := denies(err); err != nil {
+						return err
 					}
 					if seen, err := b.seen(c); err != nil || seen {
 						return fmt.Errorf("the key has seen it: %v (%w)", seen, err)
@@ -140,120 +148,6 @@ func exchangeCases() []testCase {
 					return b.answers(c)
 				})
 			},
-		},
-	}
-}
-
-func endCases() []testCase {
-	return []testCase{
-		{
-			name:     "Unplugged",
-			sentence: "When the key is unplugged, an exchange in flight and all later ones fail with [ErrNoKey], also after it is plugged in again.",
-			hands:    true,
-			run: func(b *bench) error {
-				return b.with(func(c transport.Conn) error {
-					if err := errors.Join(b.answers(c), b.Unplug(b.Keys[0])); err != nil {
-						return err
-					}
-					if err := b.fails(c, transport.ErrNoKey); err != nil {
-						return err
-					}
-					if err := b.Plug(b.Keys[0]); err != nil {
-						return err
-					}
-					if err := b.fails(c, transport.ErrNoKey); err != nil {
-						return fmt.Errorf("after it was plugged in again: %w", err)
-					}
-					if err := b.with(b.answers); err != nil {
-						return fmt.Errorf("opened again: %w", err)
-					}
-					return b.fails(c, transport.ErrNoKey)
-				})
-			},
-		},
-		{
-			name:     "Ended",
-			sentence: "Ended reports whether all exchanges from now on fail with [ErrNoKey] or [ErrClosed].",
-			hands:    true,
-			run:      func(b *bench) error { return b.with(b.knowsItsEnd) },
-		},
-		{
-			name:     "UnpluggedInFlight",
-			sentence: "When the key is unplugged, an exchange in flight and all later ones fail with [ErrNoKey], also after it is plugged in again.",
-			hands:    true,
-			slow:     true,
-			run: func(b *bench) error {
-				return b.with(func(c transport.Conn) error {
-					o := b.fly(b.ctx, c, b.info(), func() { b.Unplug(b.Keys[0]) })
-					return errors.Join(b.is(o.err, "exchange", transport.ErrNoKey), o.promptly())
-				})
-			},
-		},
-		{
-			name:     "StaysUsable",
-			sentence: "After any failure but ErrNoKey and [ErrClosed] the Conn stays usable.",
-			run: func(b *bench) error {
-				return b.with(func(c transport.Conn) error {
-					if _, err := c.Exchange(b.ended(), b.info()); err == nil {
-						return errors.New("a context that has ended was not noticed")
-					}
-					if _, err := c.Exchange(b.ctx, make([]byte, transport.MaxFrame+1)); err == nil {
-						return errors.New("a request that is too long was sent")
-					}
-					return b.settles(c)
-				})
-			},
-		},
-		{
-			name:     "Close",
-			sentence: "Close ends the connection and lets the key be opened again.",
-			run: func(b *bench) error {
-				for range 3 {
-					c, err := b.open(0)
-					if err != nil {
-						return err
-					}
-					if err := errors.Join(b.answers(c), c.Close()); err != nil {
-						return err
-					}
-				}
-				return nil
-			},
-		},
-		{
-			name:     "CloseInFlight",
-			sentence: "An exchange in flight and all later ones fail with [ErrClosed].",
-			slow:     true,
-			run: func(b *bench) error {
-				return b.with(func(c transport.Conn) error {
-					o := b.fly(b.ctx, c, b.info(), func() { c.Close() })
-					return errors.Join(b.is(o.err, "exchange", transport.ErrClosed), o.promptly())
-				})
-			},
-		},
-		{
-			name:     "Closed",
-			sentence: "An exchange in flight and all later ones fail with [ErrClosed].",
-			run: func(b *bench) error {
-				return b.with(func(c transport.Conn) error {
-					if err := errors.Join(b.answers(c), c.Close()); err != nil {
-						return err
-					}
-					if err := b.fails(c, transport.ErrClosed); err != nil {
-						return err
-					}
-					if err := b.with(b.answers); err != nil {
-						return fmt.Errorf("opened again: %w", err)
-					}
-					return b.fails(c, transport.ErrClosed)
-				})
-			},
-		},
-		{
-			name:     "CloseTwice",
-			sentence: "Closing twice is harmless, and closing after the key was unplugged is too.",
-			hands:    true,
-			run:      closeTwice,
 		},
 	}
 }
@@ -327,58 +221,7 @@ func (b *bench) abandonInTurn(c transport.Conn) error {
 	})
 	wg.Wait()
 	return errors.Join(
-		b.is(second.err, "exchange", context.DeadlineExceeded), second.promptly(),
+		b.is(second.err, "exchange", context.DeadlineExceeded), second.promptly(), denies(second.err),
 		b.is(first.err, "exchange", context.Canceled), first.promptly(),
 	)
-}
-
-func closeTwice(b *bench) error {
-	return b.with(func(c transport.Conn) error {
-		for range 3 {
-			if err := c.Close(); err != nil {
-				return err
-			}
-		}
-		second, err := b.open(0)
-		if err != nil {
-			return err
-		}
-		if err := c.Close(); err != nil {
-			return err
-		}
-		if err := b.answers(second); err != nil {
-			return fmt.Errorf("closing a connection ended the next one: %w", err)
-		}
-		if err := b.Unplug(b.Keys[0]); err != nil {
-			return err
-		}
-		return errors.Join(second.Close(), second.Close())
-	})
-}
-
-// knowsItsEnd looks at what a Conn that is an Ender says while it lives, when its key
-// was put in anew and the bus was looked through, and when it is closed.
-func (b *bench) knowsItsEnd(c transport.Conn) error {
-	e, ok := c.(transport.Ender)
-	if !ok {
-		return nil
-	}
-	if err := b.answers(c); err != nil || e.Ended() {
-		return fmt.Errorf("it answers (%v), and has ended: %v", err, e.Ended())
-	}
-	if err := errors.Join(b.Unplug(b.Keys[0]), b.Plug(b.Keys[0]), b.lists(b.Keys...)); err != nil {
-		return err
-	}
-	if !e.Ended() {
-		return errors.New("the key was put in anew, and it has not ended")
-	}
-	return b.with(func(c transport.Conn) error {
-		if err := c.Close(); err != nil {
-			return err
-		}
-		if !c.(transport.Ender).Ended() {
-			return errors.New("it is closed, and has not ended")
-		}
-		return nil
-	})
 }
