@@ -110,7 +110,14 @@ func conformance(t *testing.T, speed gadget.Speed, open func(*usb.Options) (*usb
 			Plug:   func(id transport.KeyID) error { return sticks[id].Plug() },
 			Unplug: func(id transport.KeyID) error { return sticks[id].Unplug() },
 			Slow:   func(id transport.KeyID, d time.Duration) { sticks[id].Slow(d) },
-			Close:  bus.Close,
+			Lose:   func(id transport.KeyID) { sticks[id].Device().FailNth(0, gadget.StallAnswer) },
+			Seen: func(id transport.KeyID) (n int) {
+				for _, count := range sticks[id].Key.Exchanges() {
+					n += count
+				}
+				return n
+			},
+			Close: bus.Close,
 		}, err
 	})
 }
