@@ -28,6 +28,9 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 		return obtained(in), nil
 	}
 	intent := state.IntentOf(request.Request)
+	if request.Request.Key == (document.Hash{}) {
+		intent = m.unsentLike(state, r.Key, request)
+	}
 	if intent != nil && intent.Kind != detach.IntentDetach {
 		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
 	}
@@ -48,6 +51,23 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 // errRecalled says that a request was recalled before it made a license.
 var errRecalled = errors.New("the request was recalled")
 
+// unsentLike gives a pending intent for the same detach, also asked for without a
+// request key, that has reached nobody yet: who asks again and again while a manager
+// is silent goes on with one. A second license for the same could not be made anyway.
+func (m *Manager) unsentLike(state *detach.Local, key uint64, r detach.DetachRequest) *detach.Intent {
+	for i := range state.Intents() {
+		var ask detachAsk
+		if i.Kind != detach.IntentDetach || i.Key != key || i.Request.Key != (document.Hash{}) || !m.intents.unsent(i.ID) ||
+			document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask) != nil {
+			continue
+		}
+		if ask.Duration == r.Duration && ask.Seats == r.Seats && slices.Equal(ask.Features, r.Features) {
+			return i
+		}
+	}
+	return nil
+}
+
 // goOn obtains the license of a pending intent.
 func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Installed, error) {
 	release, err := m.claims.take(ctx, intent.Own)
@@ -55,45 +75,98 @@ func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Inst
 		return nil, err
 	}
 	defer release()
-	return m.obtain(ctx, intent, true)
+	unsent := m.intents.unsent(intent.ID)
+	if !unsent && intent.Request.Key == (document.Hash{}) { // sent meanwhile, for somebody else
+		return nil, errRecalled
+	}
+	if unsent && !m.originBy(intent.Peer, intent.PeerKey).answers() {
+		others, err := m.originsOf(ctx, intent.Key)
+		if err == nil && others[0].answers() && !bytes.Equal(others[0].public, intent.PeerKey) {
+			if err := m.drop(ctx, intent); err != nil {
+				return nil, err
+			}
+			return nil, errRecalled
+		}
+	}
+	return m.obtain(ctx, intent)
 }
 
 // beginOnline obtains a license from the manager that has the key. Where several
-// tell of it, one that says no, and says it for certain, may be lying.
+// tell of it, one that says no, and says it for certain, may be lying, and one that
+// is silent comes after all others.
 func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.DetachRequest) (in *detach.Installed, err error) {
 	origins, err := m.originsOf(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	var first error
-	for _, at := range origins {
-		in, over, err := m.beginAt(ctx, at, key, request)
-		if err == nil || !over {
+	for n, all := 0, len(origins); n < len(origins); n++ {
+		at := origins[n]
+		in, next, err := m.beginAt(ctx, at, key, request, n >= all-1)
+		switch {
+		case err == nil || next == nobody:
 			return in, err
-		}
-		if first == nil {
+		case next == himAgain:
+			origins = append(origins, at)
+		case first == nil:
 			first = err
 		}
 	}
 	return nil, first
 }
 
-// beginAt records the intent and obtains a license from one manager. over says, with
-// an error, that nothing has come of it.
-func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest) (in *detach.Installed, over bool, err error) {
+// whom is who is asked after a manager that gave nothing.
+type whom int
+
+const (
+	nobody   whom = iota // it may still give something, or it is known how it ends
+	others               // it said no
+	himAgain             // the others first, then it once more: it is silent
+)
+
+// beginAt records the intent and obtains a license from one manager. last says that
+// what does not reach this one is left pending.
+func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest, last bool) (in *detach.Installed, next whom, err error) {
 	own := newOwn()
 	release, err := m.claims.take(ctx, own) // before it is recorded, so that nobody settles it meanwhile
 	if err != nil {
-		return nil, false, err
+		return nil, nobody, err
 	}
 	defer release()
+	if n := m.intents.unsentWith(at.public); n >= maxUnsent && !at.answers() {
+		return nil, nobody, &Error{
+			Op: "detach", Code: ServerNotFound, Advice: "Ask again when it can be reached, or go on with one of those that are pending.",
+			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), n),
+		}
+	}
 	intent, err := m.intendDetach(ctx, at, key, request, own)
 	if err != nil {
-		return nil, false, doubting(err, request.Request, m.local)
+		return nil, nobody, doubting(err, request.Request, m.local)
 	}
-	in, err = m.obtain(ctx, intent, false)
+	m.intents.begun(intent, m.opts.Clock.Elapsed())
+	in, err = m.obtain(ctx, intent)
+	if err == nil || errors.Is(err, ErrUnknown) {
+		return in, nobody, err
+	}
 	state, _ := m.local.Read()
-	return in, state.Intent(intent.ID) == nil && !errors.Is(err, ErrUnknown), err
+	switch pending := state.Intent(intent.ID) != nil; {
+	case !pending:
+		return nil, others, err
+	case m.intents.unsent(intent.ID) && !last && ctx.Err() == nil:
+		if failed := m.drop(ctx, intent); failed != nil {
+			return nil, nobody, err
+		}
+		return nil, himAgain, err
+	}
+	return nil, nobody, err
+}
+
+// drop settles a detach that has reached nobody, or that was refused for certain.
+func (m *Manager) drop(ctx context.Context, i *detach.Intent) error {
+	_, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+		return s.Settle(i.ID, detach.OutcomeNothing), nil
+	})
+	return err
 }
 
 func obtained(in *detach.Installed) *Detached {
@@ -150,9 +223,9 @@ func newIntentID() uint64 {
 	}
 }
 
-// obtain asks the origin for the license of an intent and installs it. again says
-// that it may have been asked before. The caller has the claim on the intent.
-func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*detach.Installed, error) {
+// obtain asks the origin for the license of an intent and installs it. The caller has
+// the claim on the intent.
+func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Installed, error) {
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
 	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
 		in, err := state.Obtained(i.Request, now.Unix)
@@ -167,8 +240,10 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*de
 	}
 	at := m.originBy(i.Peer, i.PeerKey)
 	body, err := at.ask(ctx, verbDetach, ask, m.notBehind)
-	if err != nil {
-		return nil, m.unobtained(ctx, i, at, err, again)
+	if err == nil {
+		m.intents.reached(i.ID)
+	} else {
+		return nil, m.unobtained(ctx, i, at, err)
 	}
 	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
@@ -201,34 +276,38 @@ func (m *Manager) notBehind(ahead int64) error {
 }
 
 // unobtained is what becomes of an intent whose request failed.
-func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error, again bool) error {
+func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error) error {
+	again := !m.intents.unsent(i.ID) // it may have been asked before
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
 	own, isOwn := errors.AsType[*detach.Refusal](err)
 	// What was asked before may still be on its way there: then even a refusal is
 	// only certain when it was recalled.
 	recalled := again && isRefused && refused.Code == DetachedLicenseNotFound
-	certain := failure != nil && !failure.Sent && !again || recalled
-	if certain {
+	certain := failure != nil && !failure.Sent && !again
+	isRefused = isRefused && refused.Code != GetResponseFailed
+	switch {
+	case certain && (isOwn || isRefused), recalled:
 		// Nothing has happened, and nothing will.
-		if _, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeNothing), nil
-		}); err != nil {
+		if err := m.drop(ctx, i); err != nil {
 			return err
 		}
+	case !certain:
+		m.intents.reached(i.ID)
 	}
 	switch {
 	case recalled:
 		return errRecalled
 	case isOwn && certain:
 		return own
-	case isRefused && refused.Code != GetResponseFailed:
+	case isRefused:
 		m.intents.hurry(i.ID)
 		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
 	case certain:
 		return &Error{
-			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err, Advice: "Ask again when it can be reached.",
-			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
+			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err,
+			Message: fmt.Sprintf("%s cannot be reached; no seat has left, and the detach is pending as operation %d", at.name(), i.ID),
+			Advice:  "Ask again, with the same request key if there was one, to go on with it. Otherwise it is given up in a moment.",
 		}
 	}
 	return pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)

@@ -276,18 +276,24 @@ type origin struct {
 }
 
 // originsOf finds the manager that has a key: the first one given, or, where several
-// tell of it and are believed alike, one of them. The refusal is ServerNotFound, and
-// says who was silent and who does not tell.
+// tell of it and are believed alike, one of them. Silent ones are given only where
+// none answers. The refusal is ServerNotFound, and says who was silent and who does
+// not tell.
 func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) {
 	_, own := m.slot(ctx, key)
 	if !errors.Is(own, DongleNotFound) && !errors.Is(own, NoService) {
 		return []*origin{m.ownOrigin()}, own
 	}
+	var silent []*origin
 	for range 2 {
 		var at []*origin
+		silent = nil
 		for _, c := range m.holders(key) {
+			o := m.originBy(c.computer.Computer.ID, c.computer.Computer.Sign)
 			if c.silent.IsZero() {
-				at = append(at, m.originBy(c.computer.Computer.ID, c.computer.Computer.Sign))
+				at = append(at, o)
+			} else {
+				silent = append(silent, o)
 			}
 		}
 		if len(at) > 0 {
@@ -295,8 +301,11 @@ func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) 
 		}
 		m.peers.refresh(ctx, true)
 	}
-	if errors.Is(own, NoService) { // it was here once, and is nowhere else now
+	switch {
+	case errors.Is(own, NoService): // it was here once, and is nowhere else now
 		return nil, own
+	case len(silent) > 0:
+		return silent, nil
 	}
 	message := fmt.Sprintf("no manager that answers has key %d", key)
 	for _, s := range m.peers.stations() {
@@ -362,8 +371,14 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 		o = m.originBy(o.id, o.public)
 	}
 	var last error = &peer.Error{Address: o.name(), Err: errors.New("it was not found on the network yet")}
+	brief, cancel := context.WithTimeout(ctx, askWithin) // for all that are silent together
+	defer cancel()
 	for _, s := range o.at {
-		g, err := m.peers.self.Greet(ctx, m.peers.opts.Exchange, s.address)
+		patience := ctx
+		if !s.silent.IsZero() {
+			patience = brief
+		}
+		g, err := m.peers.self.Greet(patience, m.peers.opts.Exchange, s.address)
 		switch {
 		case err != nil:
 			last = err
