@@ -211,7 +211,7 @@ func (m *Manager) claimants() []claimant {
 			return o.computer.Computer.ID == s.computer.Computer.ID && !sameKeys(o.computer, s.computer)
 		}):
 			continue
-		case s.fixed:
+		case s.fixed && !s.before: // what the store says of an address is nobody's word
 			c.trust = named
 		}
 		all = append(all, c)
@@ -236,7 +236,7 @@ func (m *Manager) holders(key uint64) []claimant {
 		if len(all) > 0 && c.trust != all[0].trust {
 			break
 		}
-		if slices.ContainsFunc(c.keys, func(k remoteKey) bool { return k.ID == key }) {
+		if c.has(key) {
 			all = append(all, c)
 		}
 	}
@@ -364,8 +364,14 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 		}
 		return answer, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, actWithin)
-	defer cancel()
+	if m.peers == nil {
+		return nil, &peer.Error{Address: o.name(), Err: errors.New("this manager keeps to itself")}
+	}
+	ctx, leave, err := m.peers.enter(ctx, actWithin)
+	if err != nil {
+		return nil, &peer.Error{Address: o.name(), Err: err}
+	}
+	defer leave()
 	if !o.answers() { // it may have come back
 		m.peers.refresh(ctx, true)
 		o = m.originBy(o.id, o.public)

@@ -76,7 +76,7 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(c.ID); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
+		if r, _, ok := m.foundRecipient(c.ID, false); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
 			return nil
 		}
 	}
@@ -93,7 +93,9 @@ func (m *Manager) admittedRecipient(lmsID uint64) (document.Recipient, error) {
 	case ok:
 		return known.Recipient(), nil
 	case m.opts.Peers != nil && m.opts.Peers.AdmitFound:
-		return m.recipient(lmsID)
+		if r, _, ok := m.foundRecipient(lmsID, true); ok {
+			return r, nil
+		}
 	}
 	return document.Recipient{}, &detach.Refusal{
 		Code: NoResultsFound, Message: fmt.Sprintf("lmsId %d is not known to the key's manager: add its fingerprint there", lmsID),
