@@ -151,6 +151,7 @@ func (p *peers) restore(ctx context.Context) {
 		p.familiar = make(map[string]*familiar)
 	}
 	if bad > 0 {
+		p.noteChange()
 		m.opts.Logger.Warn("records of computers that were found before are dropped: they cannot be used", "records", bad)
 	}
 }
@@ -232,6 +233,8 @@ func (p *peers) miss(c *document.Fingerprint, problem error) {
 	}
 	if f.silent.IsZero() {
 		f.silent, f.problem = p.manager.opts.Clock.Now(), problem
+	}
+	if !bytes.Equal(f.hint(), f.stored) {
 		p.noteChange()
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // TestNetDiscovery: managers on one network find each other, without being told
-// of one another, and see each other's keys; one that falls silent stays known.
+// of one another, and see each other's keys; one that falls silent stays known, also
+// over a restart.
 func TestNetDiscovery(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 3} {
@@ -62,6 +63,13 @@ func TestNetDiscovery(t *testing.T) {
 			await(t, "who was killed is silent", func() bool { return known().SilentSince != 0 })
 			if since := known().SilentSince; since < before || since > time.Now().Unix() {
 				t.Errorf("killed after %d, and silent since %d", before, since)
+			}
+			// It is known over a restart of the one who knows it, too.
+			since := known().SilentSince
+			all[0].stop(t)
+			all[0].again(t)
+			if c := known(); c.SilentSince != since || !c.Auto || !c.Remote || c.LMSID == "" {
+				t.Errorf("silent since %d, and after a restart it is known as %+v", since, c)
 			}
 			last.again(t)
 			await(t, "who is back is not silent", func() bool { return known().SilentSince == 0 })

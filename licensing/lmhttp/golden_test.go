@@ -174,6 +174,7 @@ var exchanges = append(append([]exchange{
 	{name: "features-of-silent", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true,
 		arrange: (*world).silence},
 	{name: "fingerprints-found", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: seen},
+	{name: "fingerprints-remove-found", method: "DELETE", target: "/fingerprints?lmsId=102826192", prepare: connect, laptop: true, arrange: seen},
 	{name: "fingerprints-silent", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: (*world).silence},
 
 	{name: "canceldetach-online", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`, arrange: installed, laptop: true},
