@@ -60,6 +60,10 @@ const (
 	// that is silent.
 	maxUnsent = 16
 
+	// maxDetaches is how many detaches are pending with one manager: what one that
+	// never ends them can keep is no more than a part of what can be pending at all.
+	maxDetaches = 200
+
 	settleAgain  = time.Second     // after a failure, doubled with each one more
 	settleAtMost = 8 * time.Second // and at most
 )
@@ -250,7 +254,7 @@ func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
 	state, _ := m.local.Read()
 	due := make(map[string][]*detach.Intent) // by the manager's public key
 	for i := range state.Intents() {
-		if ctx.Err() != nil || m.refusal() != nil || !m.intents.unsent(i.ID) && !slices.ContainsFunc(m.takers(i), (*origin).answers) {
+		if ctx.Err() != nil || m.refusal() != nil || !m.canSettle(i) {
 			continue
 		}
 		wait := m.intents.wait(i, m.opts.Clock.Elapsed())
@@ -268,6 +272,14 @@ func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
 		}
 	}
 	return next
+}
+
+// canSettle reports whether trying may be of use now.
+func (m *Manager) canSettle(i *detach.Intent) bool {
+	if i.Kind == detach.IntentReturn {
+		return slices.ContainsFunc(m.takers(i), (*origin).answers)
+	}
+	return m.intents.unsent(i.ID) || m.originBy(i.Peer, i.PeerKey).answers()
 }
 
 // settleList tries once to settle what is pending with one manager, as long as that

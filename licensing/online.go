@@ -139,6 +139,12 @@ func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request d
 			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), n),
 		}
 	}
+	if n := m.detachesWith(at.public); n >= maxDetaches {
+		return nil, others, &Error{
+			Op: "detach", Code: ServerNotFound, Advice: "Wait until some have ended; the list of pending operations says why they have not.",
+			Message: fmt.Sprintf("%d detaches from %s are pending; nothing was begun", n, at.name()),
+		}
+	}
 	intent, err := m.intendDetach(ctx, at, key, request, own)
 	if err != nil {
 		return nil, nobody, doubting(err, request.Request, m.local)
@@ -159,6 +165,17 @@ func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request d
 		return nil, himAgain, err
 	}
 	return nil, nobody, err
+}
+
+// detachesWith counts the pending detaches from a manager.
+func (m *Manager) detachesWith(public []byte) (n int) {
+	state, _ := m.local.Read()
+	for i := range state.Intents() {
+		if i.Kind == detach.IntentDetach && bytes.Equal(i.PeerKey, public) {
+			n++
+		}
+	}
+	return n
 }
 
 // drop settles a detach that has reached nobody, or that was refused for certain.
@@ -247,8 +264,10 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	}
 	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
+		m.peers.blame(i.PeerKey)
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
+	m.peers.praise(i.PeerKey)
 	in, err := m.installObtained(ctx, i, license)
 	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
@@ -294,6 +313,9 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		}
 	case !certain:
 		m.intents.reached(i.ID)
+	}
+	if !isOwn && !isRefused {
+		m.peers.blame(i.PeerKey)
 	}
 	switch {
 	case recalled:
@@ -554,13 +576,16 @@ func (m *Manager) handTo(ctx context.Context, i *detach.Intent, record *detach.C
 		return proof, pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
 	}
 	if err != nil {
+		m.peers.blame(at.public)
 		return proof, pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
 	}
 	if err = document.Decode("receipt of a return", body, document.MaxPeerMessage, &proof); err == nil {
 		err = detach.VerifyReturned(proof, record.Origin, record.Return)
 	}
 	if err != nil {
+		m.peers.blame(at.public)
 		return proof, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
+	m.peers.praise(at.public)
 	return proof, nil
 }

@@ -45,6 +45,8 @@ const (
 	listWithin = time.Second // a list waits for others no longer
 	listFresh  = time.Second // and not at all for what is younger
 
+	failAside = 10 * time.Minute // one that gave nothing usable comes after others that are believed alike
+
 	maxStations = 256      // addresses that are asked
 	maxVisits   = 5        // questions at one where an earlier run has found somebody
 	maxSame     = 4        // addresses of one manager that was found
@@ -65,9 +67,10 @@ type peers struct {
 	closed bool // nothing more is spawned
 	at     map[string]*station
 
-	familiar map[string]*familiar // all that stay known, by public key
-	dropped  []string             // records that the store is to delete
-	news     chan struct{}        // the store may have to be told something
+	failed   map[string]time.Duration // by public key: until then who gave nothing usable comes last
+	familiar map[string]*familiar     // all that stay known, by public key
+	dropped  []string                 // records that the store is to delete
+	news     chan struct{}            // the store may have to be told something
 }
 
 // start makes the manager known to others and begins to look for them.
@@ -75,7 +78,7 @@ func (m *Manager) startPeers(ctx context.Context) {
 	if m.opts.Peers == nil || m.self.identity == nil {
 		return
 	}
-	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station), news: make(chan struct{}, 1)}
+	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station), failed: make(map[string]time.Duration), news: make(chan struct{}, 1)}
 	p.self = peer.Self{
 		Sign: m.self.identity.Sign,
 		Now:  func() int64 { return m.opts.Clock.Now().Unix() },
@@ -175,6 +178,39 @@ func (p *peers) found(address string) {
 	s := &station{address: address, heard: true}
 	p.at[address] = s
 	p.group.Go(func() { p.watch(s) })
+}
+
+// blame notes that a manager that tells of a key gave nothing usable for it, and
+// praise that it did.
+func (p *peers) blame(public []byte) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.manager.opts.Clock.Elapsed()
+	for k, until := range p.failed {
+		if until <= now || len(p.failed) >= maxFamiliar {
+			delete(p.failed, k)
+		}
+	}
+	p.failed[string(public)] = now + failAside
+}
+
+func (p *peers) praise(public []byte) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.failed, string(public))
+}
+
+// blamed reports whether a manager was blamed not long ago.
+func (p *peers) blamed(public []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed[string(public)] > p.manager.opts.Clock.Elapsed()
 }
 
 // reportConflict tells the operator of a manager that claims an lmsId which is

@@ -196,7 +196,8 @@ type claimant struct {
 }
 
 // claimants gives the managers that tell of keys, those first that are believed
-// most, and of them those that answer. One that claims an lmsId of another is none.
+// most, of them those that answer, and of these those that gave what they were asked
+// for. One that claims an lmsId of another is none.
 func (m *Manager) claimants() []claimant {
 	state, _ := m.local.Read()
 	managers := m.peers.managers()
@@ -216,14 +217,17 @@ func (m *Manager) claimants() []claimant {
 		}
 		all = append(all, c)
 	}
-	silent := func(c claimant) int {
-		if c.silent.IsZero() {
-			return 0
+	last := func(c claimant) int {
+		switch {
+		case !c.silent.IsZero():
+			return 2
+		case m.peers.blamed(c.computer.Computer.Sign):
+			return 1
 		}
-		return 1
+		return 0
 	}
 	slices.SortStableFunc(all, func(a, b claimant) int {
-		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(silent(a), silent(b)))
+		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(last(a), last(b)))
 	})
 	return all
 }
