@@ -29,6 +29,7 @@ type stand struct {
 	proxy          *netlab.Proxy
 	keys           string // the file of -simulate
 	lmsID          string // the laptop's
+	liar           *liar  // on a fourth computer, or nil
 
 	down  atomic.Bool    // the line is cut
 	later sync.WaitGroup // what goes on at a step by itself
@@ -43,7 +44,12 @@ type stand struct {
 // are easily full.
 func newStand(t *testing.T, features int, disks bool) *stand {
 	t.Helper()
-	lab := netlab.New(t, 3)
+	return newStandOf(t, netlab.New(t, 3), features, disks)
+}
+
+// newStandOf makes one on the first three computers of a lab.
+func newStandOf(t *testing.T, lab *netlab.Lab, features int, disks bool) *stand {
+	t.Helper()
 	s := &stand{lab: lab, middle: lab.Hosts[1], keys: wide(t, features, 1)}
 	office := lab.Hosts[0]
 	var officeDisk, laptopDisk []string
