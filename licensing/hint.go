@@ -185,6 +185,14 @@ func (p *peers) familiars() []*familiar {
 	return all
 }
 
+// familiarWith reports whether a computer is one of those that stay known.
+func (p *peers) familiarWith(c *document.Fingerprint) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.familiar[string(c.Computer.Sign)]
+	return f != nil && sameKeys(f.computer, c)
+}
+
 // meet notes that a manager answers at a station. p.mu is held.
 func (p *peers) meet(s *station) {
 	public := string(s.now.computer.Computer.Sign)

@@ -87,7 +87,7 @@ func (m *Manager) startPeers(ctx context.Context) {
 			return state.Book().Local().Fingerprint
 		},
 	}
-	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.serve)
+	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.share, m.serve)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	m.peers = p
 	p.restore(ctx)

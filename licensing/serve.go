@@ -84,6 +84,19 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 		"%s does not know the computer with lmsId %d: add its fingerprint there", m.opts.HostName, c.ID)}
 }
 
+// share is whose requests a computer's are counted with.
+func (m *Manager) share(from *document.Fingerprint) peer.Share {
+	state, _ := m.local.Read()
+	known, ok := state.Book().Computer(from.Computer.ID)
+	switch {
+	case ok && sameKeys(known.Fingerprint, from):
+		return peer.Known
+	case m.peers.familiarWith(from):
+		return peer.Found
+	}
+	return peer.Stranger
+}
+
 // admittedRecipient is a computer that seats may be made for by another manager's
 // wish: one that could ask for them itself.
 func (m *Manager) admittedRecipient(lmsID uint64) (document.Recipient, error) {
