@@ -67,7 +67,7 @@ func TestDetachFromSilent(t *testing.T) {
 				t.Errorf("given up after %v", took)
 			}
 			_, err = laptop.Detach(w.ctx, laptop.online(office, 1), options)
-			id = w.pendingAs(err)
+			w.pendingAs(err)
 			n.set(nil) // and now it is asked at once, though it is not its time
 			_, err = laptop.Detach(w.ctx, laptop.online(office, 1), options)
 			w.ok(err)
