@@ -181,7 +181,7 @@ func (p *peers) familiars() []*familiar {
 	for _, f := range p.familiar {
 		all = append(all, f)
 	}
-	slices.SortFunc(all, func(a, b *familiar) int { return cmp.Compare(a.key(), b.key()) })
+	slices.SortFunc(all, func(a, b *familiar) int { return bytes.Compare(a.computer.Computer.Sign, b.computer.Computer.Sign) })
 	return all
 }
 

@@ -102,7 +102,7 @@ func TestFoundIsWrittenRarely(t *testing.T) {
 			t.Fatalf("%d are stored", len(was))
 		}
 		next := laptop.fail(0, storagetest.Lose)
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		if next.Fired() {
 			t.Error("something was written though nothing has changed")
 		}
@@ -252,7 +252,7 @@ func TestManyFound(t *testing.T) {
 			return nil
 		}
 		laptop.restart()
-		time.Sleep(time.Minute)
+		time.Sleep(12 * time.Second)
 		laptop.opts.Peers.Browse = nil
 		laptop.restart()
 		w.await("the office is seen", func() bool { return laptop.sees(worldKey) })

@@ -269,7 +269,7 @@ func (p *peers) managers() []sight {
 		}
 	}
 	p.mu.Lock()
-	for _, f := range p.familiars() {
+	for _, f := range p.familiar {
 		if !f.silent.IsZero() && !slices.ContainsFunc(all, func(o sight) bool { return sameKeys(o.computer, f.computer) }) {
 			all = append(all, sight{&station{}, seen{computer: f.computer, silent: f.silent, problem: f.problem, had: f.keys, before: true}})
 		}
