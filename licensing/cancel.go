@@ -29,8 +29,8 @@ type Cancelled struct {
 // again, it gives the same return until the record is forgotten. It fails with
 // DetachedLicenseNotFound, DetachedLicenseExpired, or InvalidParameter where
 // the request names several licenses (Details lists them). Online it fails with
-// ServerNotFound when no manager that answers has the key, and nothing happened;
-// or when it fell silent: then the license is given back, the error names the
+// ServerNotFound when no manager is known to have the key, and nothing happened;
+// or when that is silent: then the license is given back, the error names the
 // pending [Intent], and the return can be downloaded until it is handed over.
 func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
 	const op = "cancel detach"

@@ -66,9 +66,11 @@ const MaxRequestKey = 255
 // and Details: FeatureNotFound, FeatureExpired, CanNotDetachSomeFeatures,
 // CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden. Online it
 // fails with OperationIsNotAllowed for another computer. Where the key is at
-// another manager it fails with ServerNotFound when none that answers has it, or
-// when that fell silent: then the error names the pending [Intent], and Detach with
-// the same request key goes on with it.
+// another manager it fails with ServerNotFound when none is known to have it, or
+// when that is silent: then the error names the pending [Intent], and Detach with
+// the same request key goes on with it. While it surely has reached nobody the error
+// does not wrap [ErrUnknown], and the same detach without a request key goes on with
+// it too; of these no more than a few are pending with one manager at a time.
 func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (*Detached, error) {
 	const op = "detach"
 	done, err := m.change(op, opts)

@@ -39,7 +39,7 @@ type Error struct {
 	Message string   // what happened
 	Advice  string   // what to do about it
 	Details []Detail // for a detach: each feature that stands in the way
-	Intent  uint64   // the operation with another manager that this was, 0 for none
+	Intent  uint64   // the operation with another manager that is pending, 0 for none
 	Err     error    // the cause, or nil; may name files and hosts
 }
 

@@ -146,7 +146,7 @@ func (m *Manager) recipient(lmsID uint64) (document.Recipient, error) {
 	if known, ok := state.Book().Computer(lmsID); ok {
 		return known.Recipient(), nil
 	}
-	switch r, conflict, ok := m.foundRecipient(lmsID); {
+	switch r, conflict, ok := m.foundRecipient(lmsID, false); {
 	case conflict:
 		return document.Recipient{}, &detach.Refusal{
 			Code: OperationIsNotAllowed, Message: fmt.Sprintf("two managers claim lmsId %d with different keys; add the right one's fingerprint", lmsID),
@@ -200,19 +200,25 @@ func (m *Manager) AddFingerprint(ctx context.Context, f FingerprintFields, opts 
 
 // EditFingerprint changes the given fields of the computer that LMSID names.
 // The fingerprint can be replaced by one of the same id and keys only. It fails
-// with InvalidParameter, NoResultsFound or OperationIsNotAllowed (this computer).
+// with InvalidParameter, NoResultsFound or OperationIsNotAllowed (this computer, or
+// one found by itself: add it first).
 func (m *Manager) EditFingerprint(ctx context.Context, f FingerprintFields, opts *ChangeOptions) error {
 	return m.changeComputer(ctx, "edit fingerprint", f.fields(), opts, (*detach.Local).EditComputer)
 }
 
 // RemoveFingerprint forgets a known computer. Licenses that are out to it stay
-// out, and its returns stay valid. It fails with NoResultsFound or
-// OperationIsNotAllowed (this computer).
+// out, and its returns stay valid. One whose manager answers on the network is found
+// by itself again. It fails with NoResultsFound or OperationIsNotAllowed (this
+// computer, or one found by itself).
 func (m *Manager) RemoveFingerprint(ctx context.Context, lmsID uint64, opts *ChangeOptions) error {
-	return m.changeComputer(ctx, "remove fingerprint", fingerprint.Fields{ID: &lmsID}, opts,
+	err := m.changeComputer(ctx, "remove fingerprint", fingerprint.Fields{ID: &lmsID}, opts,
 		func(s *detach.Local, f fingerprint.Fields, request document.RequestKey, now int64) ([][]byte, error) {
 			return s.RemoveComputer(*f.ID, request, now)
 		})
+	if err == nil {
+		m.peers.forget(lmsID)
+	}
+	return err
 }
 
 func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.Fields, opts *ChangeOptions,
@@ -237,7 +243,12 @@ func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.F
 	}
 	defer release()
 	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		return decide(s, f, request, now.Unix)
+		entries, err := decide(s, f, request, now.Unix)
+		if f.ID != nil && errors.Is(err, NoResultsFound) && m.peers.knows(*f.ID) {
+			err = &detach.Refusal{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
+				"lmsId %d was found by itself; only what was added by hand can be edited or removed", *f.ID)}
+		}
+		return entries, err
 	})
 	return fail(op, doubting(err, request, m.local))
 }

@@ -96,7 +96,7 @@ func (c computers) At(i int) Computer {
 func (p *peers) silent() (list []Computer) {
 	for _, s := range p.stations() {
 		switch {
-		case s.silent.IsZero():
+		case s.silent.IsZero(), s.before && !s.fixed: // of what that one had nothing is shown
 			continue
 		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return o.silent.IsZero() }):
 			continue // it does, elsewhere
@@ -113,8 +113,9 @@ func (p *peers) silent() (list []Computer) {
 }
 
 // foundRecipient gives a computer that is in no book as a license names it. ok is
-// false where none was found, or where two managers claim to be it.
-func (m *Manager) foundRecipient(lmsID uint64) (r document.Recipient, conflict, ok bool) {
+// false where none was found, or where two managers claim to be it. Where it must be
+// live, one that only an earlier run has heard is none.
+func (m *Manager) foundRecipient(lmsID uint64, live bool) (r document.Recipient, conflict, ok bool) {
 	state, _ := m.local.Read()
 	all := m.peers.managers()
 	for _, s := range all {
@@ -124,7 +125,15 @@ func (m *Manager) foundRecipient(lmsID uint64) (r document.Recipient, conflict, 
 		if c := found(state.Book(), s, all); c == nil || c.Conflict {
 			return document.Recipient{}, true, false
 		}
+		if live && s.before {
+			return document.Recipient{}, false, false
+		}
 		return s.computer.Computer, false, true
 	}
 	return document.Recipient{}, false, false
+}
+
+// knows reports whether a manager with an lmsId is known by itself.
+func (p *peers) knows(lmsID uint64) bool {
+	return slices.ContainsFunc(p.managers(), func(s sight) bool { return s.computer.Computer.ID == lmsID })
 }

@@ -149,13 +149,16 @@ func (m *Manager) handTo(ctx context.Context, i *detach.Intent, record *detach.C
 		return proof, pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
 	}
 	if err != nil {
+		m.peers.blame(at.public)
 		return proof, pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
 	}
 	if err = document.Decode("receipt of a return", body, document.MaxPeerMessage, &proof); err == nil {
 		err = detach.VerifyReturned(proof, record.Origin, record.Return)
 	}
 	if err != nil {
+		m.peers.blame(at.public)
 		return proof, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
+	m.peers.praise(at.public)
 	return proof, nil
 }

@@ -15,7 +15,8 @@ import (
 
 // Intent is an operation with another manager that is pending: it was begun, and
 // is not known yet to have ended. A return is handed over, and a detach undone,
-// as soon as the other manager answers.
+// as soon as the other manager answers; a detach that surely has not reached it is
+// given up before that, ten seconds after it was asked for last.
 type Intent struct {
 	ID        uint64
 	Op        string // "detach" or "cancel detach"
@@ -51,9 +52,17 @@ func (m *Manager) Intents(ctx context.Context, page Page) (*List[Intent], error)
 }
 
 const (
-	// settleAfter is how long a detach that a caller can ask for again, under his
-	// request key, is left to him before it is undone.
+	// settleAfter is how long a detach that a caller can go on with, under his request
+	// key or because it has reached nobody, is left to him before it is undone.
 	settleAfter = 10 * time.Second
+
+	// maxUnsent is how many detaches that reached nobody are pending with a manager
+	// that is silent.
+	maxUnsent = 16
+
+	// maxDetaches is how many detaches are pending with one manager: what one that
+	// never ends them can keep is no more than a part of what can be pending at all.
+	maxDetaches = 200
 
 	settleAgain  = time.Second     // after a failure, doubled with each one more
 	settleAtMost = 8 * time.Second // and at most
@@ -77,6 +86,7 @@ type try struct {
 	last     time.Duration // by the steady clock
 	failures int           // to settle it
 	hurry    bool          // its caller has been told how it ends
+	unsent   string        // the public key of the manager that it surely has not reached; else empty
 	problem  string
 }
 
@@ -118,6 +128,41 @@ func (in *intents) at(id uint64) *try {
 	return in.tries[id]
 }
 
+// begun notes that an intent was recorded in this run, and sent to nobody yet.
+func (in *intents) begun(i *detach.Intent, now time.Duration) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.tries[i.ID] = &try{last: now, unsent: string(i.PeerKey)}
+}
+
+// reached notes that an intent may have come to its manager.
+func (in *intents) reached(id uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.at(id).unsent = ""
+}
+
+// unsent reports whether an intent surely has reached nobody: then its end is
+// nobody else's business.
+func (in *intents) unsent(id uint64) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	t := in.tries[id]
+	return t != nil && t.unsent != ""
+}
+
+// unsentWith counts the intents that surely have not reached a manager.
+func (in *intents) unsentWith(public []byte) (n int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, t := range in.tries {
+		if t.unsent == string(public) {
+			n++
+		}
+	}
+	return n
+}
+
 // tried notes that somebody has just tried to end an intent.
 func (in *intents) tried(id uint64, now time.Duration) {
 	in.mu.Lock()
@@ -151,12 +196,13 @@ func (in *intents) problem(id uint64) string {
 	return ""
 }
 
-// keep forgets all intents but those.
-func (in *intents) keep(pending map[uint64]bool) {
+// keep forgets all intents but those that are pending.
+func (in *intents) keep(read func() *detach.Local) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	state := read() // with the lock: nothing is noted of an intent that it does not know
 	for id := range in.tries {
-		if !pending[id] {
+		if state.Intent(id) == nil {
 			delete(in.tries, id)
 		}
 	}
@@ -170,7 +216,7 @@ func (in *intents) wait(i *detach.Intent, now time.Duration) time.Duration {
 	if t.failures > 0 {
 		return t.last + min(settleAgain<<min(t.failures-1, 10), settleAtMost) - now
 	}
-	if i.Kind == detach.IntentDetach && i.Request.Key != (document.Hash{}) && !t.hurry {
+	if i.Kind == detach.IntentDetach && (i.Request.Key != (document.Hash{}) || t.unsent != "") && !t.hurry {
 		return t.last + settleAfter - now
 	}
 	return 0
@@ -201,12 +247,14 @@ func (m *Manager) settleAll(ctx context.Context) {
 // gives the time until something else is, 0 for never. A manager that hangs holds up
 // what is pending with itself alone.
 func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
+	m.intents.keep(func() *detach.Local {
+		state, _ := m.local.Read()
+		return state
+	})
 	state, _ := m.local.Read()
-	pending := make(map[uint64]bool)
 	due := make(map[string][]*detach.Intent) // by the manager's public key
 	for i := range state.Intents() {
-		pending[i.ID] = true
-		if ctx.Err() != nil || m.refusal() != nil || !slices.ContainsFunc(m.takers(i), (*origin).answers) {
+		if ctx.Err() != nil || m.refusal() != nil || !m.canSettle(i) {
 			continue
 		}
 		wait := m.intents.wait(i, m.opts.Clock.Elapsed())
@@ -216,7 +264,6 @@ func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
 			next = wait
 		}
 	}
-	m.intents.keep(pending)
 	for with, list := range due {
 		if m.intents.begin(with) {
 			m.intents.group.Go(func() {
@@ -225,6 +272,14 @@ func (m *Manager) settleDue(ctx context.Context) (next time.Duration) {
 		}
 	}
 	return next
+}
+
+// canSettle reports whether trying may be of use now.
+func (m *Manager) canSettle(i *detach.Intent) bool {
+	if i.Kind == detach.IntentReturn {
+		return slices.ContainsFunc(m.takers(i), (*origin).answers)
+	}
+	return m.intents.unsent(i.ID) || m.originBy(i.Peer, i.PeerKey).answers()
 }
 
 // settleList tries once to settle what is pending with one manager, as long as that
@@ -296,6 +351,9 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 		return errTaken // it has ended, or its caller came back
 	}
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
+	if m.intents.unsent(i.ID) {
+		return m.drop(ctx, i)
+	}
 	var ask detachAsk
 	if err := document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask); err != nil {
 		return err
@@ -303,10 +361,7 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 	ask.Recall = true
 	body, err := m.originBy(i.Peer, i.PeerKey).ask(ctx, verbDetach, ask, nil)
 	if r, ok := errors.AsType[*peer.Refused](err); ok && neverOut(r.Code) {
-		_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeNothing), nil
-		})
-		return err
+		return m.drop(ctx, i)
 	}
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 		return err
 	}
 	m.intents = newIntents(m.opts.Clock.Elapsed())
-	m.startPeers()
+	m.startPeers(ctx)
 	m.intents.start(m)
 	m.opened = true
 	return nil
@@ -145,7 +145,7 @@ func (m *Manager) newClock() *ledger.Clock {
 // Close gives the licenses' last grants and the time to the store, lets go of
 // the keys and ends. Operations that come later fail with ErrClosed. Closing
 // twice is harmless. It waits for the operations under way; when ctx ends first
-// it gives them up.
+// it gives them up, and with them what they ask of other managers just then.
 func (m *Manager) Close(ctx context.Context) error {
 	idle, first := m.gate.close()
 	if !first {
@@ -161,7 +161,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	case <-idle:
 	case <-ctx.Done(): // what is under way is given up below
 	}
-	m.peers.close()
+	m.peers.close(ctx)
 	m.intents.close()
 	var errs []error
 	if m.opened && m.local.Refusal() == nil {

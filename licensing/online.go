@@ -1,10 +1,12 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
@@ -26,6 +28,9 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 		return obtained(in), nil
 	}
 	intent := state.IntentOf(request.Request)
+	if request.Request.Key == (document.Hash{}) {
+		intent = m.unsentLike(state, r.Key, request)
+	}
 	if intent != nil && intent.Kind != detach.IntentDetach {
 		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
 	}
@@ -46,6 +51,23 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 // errRecalled says that a request was recalled before it made a license.
 var errRecalled = errors.New("the request was recalled")
 
+// unsentLike gives a pending intent for the same detach, also asked for without a
+// request key, that has reached nobody yet: who asks again and again while a manager
+// is silent goes on with one. A second license for the same could not be made anyway.
+func (m *Manager) unsentLike(state *detach.Local, key uint64, r detach.DetachRequest) *detach.Intent {
+	for i := range state.Intents() {
+		var ask detachAsk
+		if i.Kind != detach.IntentDetach || i.Key != key || i.Request.Key != (document.Hash{}) || !m.intents.unsent(i.ID) ||
+			document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask) != nil {
+			continue
+		}
+		if ask.Duration == r.Duration && ask.Seats == r.Seats && slices.Equal(ask.Features, r.Features) {
+			return i
+		}
+	}
+	return nil
+}
+
 // goOn obtains the license of a pending intent.
 func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Installed, error) {
 	release, err := m.claims.take(ctx, intent.Own, nil)
@@ -53,45 +75,115 @@ func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Inst
 		return nil, err
 	}
 	defer release()
-	return m.obtain(ctx, intent, true)
+	unsent := m.intents.unsent(intent.ID)
+	if !unsent && intent.Request.Key == (document.Hash{}) { // sent meanwhile, for somebody else
+		return nil, errRecalled
+	}
+	if unsent && !m.originBy(intent.Peer, intent.PeerKey).answers() {
+		others, err := m.originsOf(ctx, intent.Key)
+		if err == nil && others[0].answers() && !bytes.Equal(others[0].public, intent.PeerKey) {
+			if err := m.drop(ctx, intent); err != nil {
+				return nil, err
+			}
+			return nil, errRecalled
+		}
+	}
+	return m.obtain(ctx, intent)
 }
 
 // beginOnline obtains a license from the manager that has the key. Where several
-// tell of it, one that says no, and says it for certain, may be lying.
+// tell of it, one that says no, and says it for certain, may be lying, and one that
+// is silent comes after all others.
 func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.DetachRequest) (in *detach.Installed, err error) {
 	origins, err := m.originsOf(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	var first error
-	for _, at := range origins {
-		in, over, err := m.beginAt(ctx, at, key, request)
-		if err == nil || !over {
+	for n, all := 0, len(origins); n < len(origins); n++ {
+		at := origins[n]
+		in, next, err := m.beginAt(ctx, at, key, request, n >= all-1)
+		switch {
+		case err == nil || next == nobody:
 			return in, err
-		}
-		if first == nil {
+		case next == himAgain:
+			origins = append(origins, at)
+		case first == nil:
 			first = err
 		}
 	}
 	return nil, first
 }
 
-// beginAt records the intent and obtains a license from one manager. over says, with
-// an error, that nothing has come of it.
-func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest) (in *detach.Installed, over bool, err error) {
+// whom is who is asked after a manager that gave nothing.
+type whom int
+
+const (
+	nobody   whom = iota // it may still give something, or it is known how it ends
+	others               // it said no
+	himAgain             // the others first, then it once more: it is silent
+)
+
+// beginAt records the intent and obtains a license from one manager. last says that
+// what does not reach this one is left pending.
+func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest, last bool) (in *detach.Installed, next whom, err error) {
 	own := newOwn()
 	release, err := m.claims.take(ctx, own, nil) // before it is recorded, so that nobody settles it meanwhile
 	if err != nil {
-		return nil, false, err
+		return nil, nobody, err
 	}
 	defer release()
+	if n := m.intents.unsentWith(at.public); n >= maxUnsent && !at.answers() {
+		return nil, nobody, &Error{
+			Op: "detach", Code: ServerNotFound, Advice: "Ask again when it can be reached, or go on with one of those that are pending.",
+			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), n),
+		}
+	}
+	if n := m.detachesWith(at.public); n >= maxDetaches {
+		return nil, others, &Error{
+			Op: "detach", Code: ServerNotFound, Advice: "Wait until some have ended; the list of pending operations says why they have not.",
+			Message: fmt.Sprintf("%d detaches from %s are pending; nothing was begun", n, at.name()),
+		}
+	}
 	intent, err := m.intendDetach(ctx, at, key, request, own)
 	if err != nil {
-		return nil, false, doubting(err, request.Request, m.local)
+		return nil, nobody, doubting(err, request.Request, m.local)
 	}
-	in, err = m.obtain(ctx, intent, false)
+	m.intents.begun(intent, m.opts.Clock.Elapsed())
+	in, err = m.obtain(ctx, intent)
+	if err == nil || errors.Is(err, ErrUnknown) {
+		return in, nobody, err
+	}
 	state, _ := m.local.Read()
-	return in, state.Intent(intent.ID) == nil && !errors.Is(err, ErrUnknown), err
+	switch pending := state.Intent(intent.ID) != nil; {
+	case !pending:
+		return nil, others, err
+	case m.intents.unsent(intent.ID) && !last && ctx.Err() == nil:
+		if failed := m.drop(ctx, intent); failed != nil {
+			return nil, nobody, err
+		}
+		return nil, himAgain, err
+	}
+	return nil, nobody, err
+}
+
+// detachesWith counts the pending detaches from a manager.
+func (m *Manager) detachesWith(public []byte) (n int) {
+	state, _ := m.local.Read()
+	for i := range state.Intents() {
+		if i.Kind == detach.IntentDetach && bytes.Equal(i.PeerKey, public) {
+			n++
+		}
+	}
+	return n
+}
+
+// drop settles a detach that has reached nobody, or that was refused for certain.
+func (m *Manager) drop(ctx context.Context, i *detach.Intent) error {
+	_, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
+		return s.Settle(i.ID, detach.OutcomeNothing), nil
+	})
+	return err
 }
 
 func obtained(in *detach.Installed) *Detached {
@@ -148,9 +240,9 @@ func newIntentID() uint64 {
 	}
 }
 
-// obtain asks the origin for the license of an intent and installs it. again says
-// that it may have been asked before. The caller has the claim on the intent.
-func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*detach.Installed, error) {
+// obtain asks the origin for the license of an intent and installs it. The caller has
+// the claim on the intent.
+func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Installed, error) {
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
 	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
 		in, err := state.Obtained(i.Request, now.Unix)
@@ -165,13 +257,17 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent, again bool) (*de
 	}
 	at := m.originBy(i.Peer, i.PeerKey)
 	body, err := at.ask(ctx, verbDetach, ask, m.notBehind)
-	if err != nil {
-		return nil, m.unobtained(ctx, i, at, err, again)
+	if err == nil {
+		m.intents.reached(i.ID)
+	} else {
+		return nil, m.unobtained(ctx, i, at, err)
 	}
 	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
+		m.peers.blame(i.PeerKey)
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
+	m.peers.praise(i.PeerKey)
 	in, err := m.installObtained(ctx, i, license)
 	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
@@ -199,34 +295,41 @@ func (m *Manager) notBehind(ahead int64) error {
 }
 
 // unobtained is what becomes of an intent whose request failed.
-func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error, again bool) error {
+func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error) error {
+	again := !m.intents.unsent(i.ID) // it may have been asked before
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
 	own, isOwn := errors.AsType[*detach.Refusal](err)
 	// What was asked before may still be on its way there: then even a refusal is
 	// only certain when it was recalled.
 	recalled := again && isRefused && refused.Code == DetachedLicenseNotFound
-	certain := failure != nil && !failure.Sent && !again || recalled
-	if certain {
+	certain := failure != nil && !failure.Sent && !again
+	isRefused = isRefused && refused.Code != GetResponseFailed
+	switch {
+	case certain && (isOwn || isRefused), recalled:
 		// Nothing has happened, and nothing will.
-		if _, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-			return s.Settle(i.ID, detach.OutcomeNothing), nil
-		}); err != nil {
+		if err := m.drop(ctx, i); err != nil {
 			return err
 		}
+	case !certain:
+		m.intents.reached(i.ID)
+	}
+	if !isOwn && !isRefused {
+		m.peers.blame(i.PeerKey)
 	}
 	switch {
 	case recalled:
 		return errRecalled
 	case isOwn && certain:
 		return own
-	case isRefused && refused.Code != GetResponseFailed:
+	case isRefused:
 		m.intents.hurry(i.ID)
 		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
 	case certain:
 		return &Error{
-			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err, Advice: "Ask again when it can be reached.",
-			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
+			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err,
+			Message: fmt.Sprintf("%s cannot be reached; no seat has left, and the detach is pending as operation %d", at.name(), i.ID),
+			Advice:  "Ask again, with the same request key if there was one, to go on with it. Otherwise it is given up in a moment.",
 		}
 	}
 	return pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
@@ -289,50 +392,4 @@ func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license
 		}
 		return append(entries, s.SettleInstalled(i.ID, license.Terms.License)...), nil
 	})
-}
-
-// fetch has the manager of a key elsewhere detach for any known computer, and gives
-// the file.
-func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest) (*Detached, error) {
-	own := r.Request.Key // what is asked for again is the same there too
-	if own == (document.Hash{}) {
-		own = newOwn()
-	}
-	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), nil)
-	failure, _ := errors.AsType[*peer.Error](err)
-	refused, isRefused := errors.AsType[*peer.Refused](err)
-	switch {
-	case isRefused && refused.Code != GetResponseFailed && !m.fetching.has(own, m.opts.Clock.Elapsed()):
-		return nil, fail(op, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)})
-	case failure != nil && !failure.Sent && !isRefused:
-		return nil, &Error{
-			Op: op, Code: ServerNotFound, Err: err, Advice: "Ask again when it can be reached.",
-			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
-		}
-	case err != nil: // or refused, while an earlier copy of the request may be on its way
-		m.fetching.add(own, m.opts.Clock.Elapsed())
-		return nil, &Error{
-			Op: op, Code: ServerNotFound, Err: errors.Join(ErrUnknown, err),
-			Message: fmt.Sprintf("%s does not answer; whether it has detached the license is not known", at.name()),
-			Advice:  "Ask again with the same request key. Without one, the list of detached licenses there tells.",
-		}
-	}
-	var answer detachAnswer
-	if err = document.Decode("answer to a detach", body, document.MaxPeerMessage, &answer); err == nil {
-		var envelope *document.Envelope
-		envelope, err = document.Unwrap(answer.License)
-		if err == nil && (envelope.Kind != document.KindLicense || envelope.Origin != key || envelope.Recipient != r.Recipient.ID) {
-			err = fmt.Errorf("it is a %v of key %d for lmsId %d, not what was asked for", envelope.Kind, envelope.Origin, envelope.Recipient)
-		}
-	}
-	if err == nil && (answer.Death < 0 || answer.Death > document.MaxTime) {
-		err = errors.New("its death time is out of range")
-	}
-	if err != nil {
-		return nil, &Error{
-			Op: op, Code: IncorrectResponseData, Err: err, Message: fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err),
-			Advice: "The list of detached licenses there tells whether one was made.",
-		}
-	}
-	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, nil
 }

@@ -3,7 +3,9 @@ package licensing_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/document"
@@ -35,6 +37,7 @@ func pendingReturn(w *world, office, laptop *machine, n *lines, options *licensi
 	})
 	_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, options)
 	w.refused(err, licensing.ErrUnknown)
+	synctest.Wait() // it was tried once more by itself, and failed
 	if len(laptop.intents()) != 1 {
 		w.Fatalf("%d operations are pending", len(laptop.intents()))
 	}
@@ -167,13 +170,16 @@ func TestGivenUpAfterAnswer(t *testing.T) {
 				}
 				ctx, stop := context.WithCancel(w.ctx)
 				defer stop()
+				var closing sync.WaitGroup
+				n.heeds = close
 				n.after(func(from, to *machine, message []byte) {
 					switch {
 					case from != laptop || !moves(message):
-					case close: // it does not wait for what is under way
+					case close: // it does not wait for what is under way, but gives it up
 						gone, stop := context.WithCancel(w.ctx)
 						stop()
-						laptop.live.Load().Close(gone)
+						closing.Go(func() { laptop.live.Load().Close(gone) })
+						synctest.Wait()
 					default:
 						stop()
 					}
@@ -189,6 +195,7 @@ func TestGivenUpAfterAnswer(t *testing.T) {
 					t.Errorf("cancel %v, close %v: the error names no pending operation: %v", cancel, close, err)
 				}
 				n.after(nil)
+				closing.Wait()
 				laptop.reopen()
 				w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
 				w.turn(3 * time.Minute)

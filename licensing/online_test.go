@@ -22,6 +22,8 @@ type lines struct {
 	cut func(from, to *machine, message []byte) fate
 	// then is called when a message was answered, before the answer comes.
 	then func(from, to *machine, message []byte)
+	// heeds makes an answer that comes after its context ended be lost.
+	heeds bool
 }
 
 // fate is what happens to a message and its answer.
@@ -84,6 +86,9 @@ func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([
 		}
 		if then != nil {
 			then(from, to, message)
+		}
+		if n.heeds && ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 		switch {
 		case fate == answered:

@@ -1,10 +1,9 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -16,7 +15,8 @@ import (
 // keys as its own, and gives and takes seats online. Others are who their keys
 // say, wherever they are found; nothing that comes from them is believed but
 // what a vendor's or a key's signature bears out. Those that were found stay among
-// the known computers until the manager is closed.
+// the known computers, also over restarts, and where they are too many, those that
+// were silent longest are given up.
 type Peers struct {
 	// Exchange carries one message to the manager at an address and brings its
 	// answer; lmhttp.Exchange does over HTTP. It must be set.
@@ -45,7 +45,10 @@ const (
 	listWithin = time.Second // a list waits for others no longer
 	listFresh  = time.Second // and not at all for what is younger
 
+	failAside = 10 * time.Minute // one that gave nothing usable comes after others that are believed alike
+
 	maxStations = 256      // addresses that are asked
+	maxVisits   = 5        // questions at one where an earlier run has found somebody
 	maxSame     = 4        // addresses of one manager that was found
 	maxTold     = 16 << 20 // bytes of keys that all managers that were found tell together
 )
@@ -63,23 +66,19 @@ type peers struct {
 	mu     sync.Mutex
 	closed bool // nothing more is spawned
 	at     map[string]*station
-}
 
-// station is an address at which a manager may be.
-type station struct {
-	address string
-	fixed   bool // given in the settings, asked always
-	asking  lock // one poll at a time
-
-	now seen // guarded by peers.mu
+	failed   map[string]time.Duration // by public key: until then who gave nothing usable comes last
+	familiar map[string]*familiar     // all that stay known, by public key
+	dropped  []string                 // records that the store is to delete
+	news     chan struct{}            // the store may have to be told something
 }
 
 // start makes the manager known to others and begins to look for them.
-func (m *Manager) startPeers() {
+func (m *Manager) startPeers(ctx context.Context) {
 	if m.opts.Peers == nil || m.self.identity == nil {
 		return
 	}
-	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station)}
+	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station), failed: make(map[string]time.Duration), news: make(chan struct{}, 1)}
 	p.self = peer.Self{
 		Sign: m.self.identity.Sign,
 		Now:  func() int64 { return m.opts.Clock.Now().Unix() },
@@ -88,23 +87,32 @@ func (m *Manager) startPeers() {
 			return state.Book().Local().Fingerprint
 		},
 	}
-	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.serve)
+	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.share, m.serve)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	m.peers = p
+	p.restore(ctx)
 	for _, address := range p.opts.Addresses {
-		p.found(address, true)
+		if p.at[address] == nil && len(p.at) < maxStations {
+			p.at[address] = &station{address: address, fixed: true, heard: true}
+		}
 	}
+	p.revisit()
+	for _, s := range p.at {
+		p.spawn(func() { p.watch(s) })
+	}
+	p.spawn(p.keep)
 	if browse := p.opts.Browse; browse != nil {
 		p.spawn(func() {
-			if err := browse(p.ctx, func(address string) { p.found(address, false) }); err != nil && p.ctx.Err() == nil {
+			if err := browse(p.ctx, p.found); err != nil && p.ctx.Err() == nil {
 				m.opts.Logger.Warn("the network is not searched for other managers", "error", err)
 			}
 		})
 	}
 }
 
-// close ends all that goes on with others.
-func (p *peers) close() {
+// close ends all that goes on with others, and what an operation waits for of them,
+// and stores what is known.
+func (p *peers) close(ctx context.Context) {
 	if p == nil {
 		return
 	}
@@ -113,6 +121,25 @@ func (p *peers) close() {
 	p.mu.Unlock()
 	p.cancel()
 	p.group.Wait()
+	p.store(ctx)
+}
+
+// enter gives a context for an exchange that ends with ctx, after within, or when the
+// peers are closed, which waits until leave is called.
+func (p *peers) enter(ctx context.Context, within time.Duration) (inner context.Context, leave func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, errors.New("the manager is being closed")
+	}
+	p.group.Add(1)
+	inner, cancel := context.WithTimeout(ctx, within)
+	stop := context.AfterFunc(p.ctx, cancel)
+	return inner, func() {
+		stop()
+		cancel()
+		p.group.Done()
+	}, nil
 }
 
 // spawn runs f in a goroutine that close waits for.
@@ -126,10 +153,13 @@ func (p *peers) spawn(f func()) {
 
 // found begins to ask at an address, unless it is asked already. Where too many
 // are, the one that was found by itself and has been silent longest is given up.
-func (p *peers) found(address string, fixed bool) {
+func (p *peers) found(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.at[address]; s != nil || p.closed {
+		if s != nil {
+			s.heard = true
+		}
 		return
 	}
 	if len(p.at) >= maxStations {
@@ -145,123 +175,42 @@ func (p *peers) found(address string, fixed bool) {
 		}
 		delete(p.at, oldest.address)
 	}
-	s := &station{address: address, fixed: fixed}
+	s := &station{address: address, heard: true}
 	p.at[address] = s
 	p.group.Go(func() { p.watch(s) })
 }
 
-// watch asks at an address again and again, until it is given up.
-func (p *peers) watch(s *station) {
-	failures := 0
-	for {
-		switch err := p.poll(p.ctx, s, 0); {
-		case errors.Is(err, errOwn), errors.Is(err, errSame):
-			p.mu.Lock()
-			if p.at[s.address] == s {
-				delete(p.at, s.address)
-			}
-			p.mu.Unlock()
-			return
-		case err != nil:
-			failures++
-		default:
-			failures = 0
-		}
-		wait := askEvery
-		if failures > 0 {
-			wait = min(askAgain<<min(failures-1, 10), askAtMost)
-		}
-		timer := time.NewTimer(wait + rand.N(askJitter))
-		select {
-		case <-timer.C:
-		case <-p.ctx.Done():
-			timer.Stop()
-			return
-		}
-		p.mu.Lock()
-		gone := p.at[s.address] != s
-		p.mu.Unlock()
-		if gone {
-			return
-		}
-	}
-}
-
-// errOwn says that this very manager answers at an address, and errSame that one does
-// that answers at enough others.
-var (
-	errOwn  = errors.New("this manager itself answers there")
-	errSame = errors.New("a manager answers there that answers at other addresses too")
-)
-
-// poll asks a manager who it is and for its keys, unless somebody else did less
-// than fresh ago.
-func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	if err := s.asking.acquire(ctx); err != nil {
-		return err
-	}
-	defer s.asking.release()
-	elapsed := p.manager.opts.Clock.Elapsed
-	p.mu.Lock()
-	young := fresh > 0 && s.now.polled > 0 && s.now.problem == nil && elapsed()-s.now.polled < fresh
-	p.mu.Unlock()
-	if young {
-		return nil
-	}
-	g, err := p.self.Greet(ctx, p.opts.Exchange, s.address)
-	if err == nil && g.Is(p.self.Sign.Public().(ed25519.PublicKey)) {
-		return errOwn
-	}
-	var keys []remoteKey
-	var told int
-	var problem error // with what it tells, though it answers
-	if err == nil {
-		keys, told, problem = p.inventory(ctx, s.address, g)
-		if silence, ok := errors.AsType[*peer.Error](problem); ok && silence.Sent {
-			err = problem
-		}
-	}
-	if p.ctx.Err() != nil {
-		return p.ctx.Err() // that is no silence
+// blame notes that a manager that tells of a key gave nothing usable for it, and
+// praise that it did.
+func (p *peers) blame(public []byte) {
+	if p == nil {
+		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	was := &s.now
-	if err != nil {
-		if was.silent.IsZero() {
-			was.silent = p.manager.opts.Clock.Now()
-			p.manager.opts.Logger.Info("a manager is silent", "address", s.address, "error", err)
-		}
-		was.problem = err
-		return err
-	}
-	if problem != nil && (was.problem == nil || was.problem.Error() != problem.Error()) {
-		p.manager.opts.Logger.Info("a manager does not tell its keys", "address", s.address, "host", g.Fingerprint.Computer.HostName, "error", problem)
-	}
-	if was.computer == nil || !sameKeys(was.computer, g.Fingerprint) {
-		p.reportConflict(g.Fingerprint)
-	}
-	same, all := 0, told
-	for _, o := range p.at {
-		if o == s || o.fixed {
-			continue
-		}
-		all += o.now.told
-		if o.now.computer != nil && sameKeys(o.now.computer, g.Fingerprint) {
-			same++
+	now := p.manager.opts.Clock.Elapsed()
+	for k, until := range p.failed {
+		if until <= now || len(p.failed) >= maxFamiliar {
+			delete(p.failed, k)
 		}
 	}
-	switch {
-	case !s.fixed && same >= maxSame:
-		return errSame
-	case !s.fixed && all > maxTold:
-		keys, told, problem = nil, 0, errors.New("what the managers on the network tell of their keys is too much")
+	p.failed[string(public)] = now + failAside
+}
+
+func (p *peers) praise(public []byte) {
+	if p == nil {
+		return
 	}
-	s.now = seen{computer: g.Fingerprint, problem: problem, ahead: g.Ahead, keys: keys, told: told, polled: max(1, elapsed())}
-	p.manager.intents.kick()
-	return nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.failed, string(public))
+}
+
+// blamed reports whether a manager was blamed not long ago.
+func (p *peers) blamed(public []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed[string(public)] > p.manager.opts.Clock.Elapsed()
 }
 
 // reportConflict tells the operator of a manager that claims an lmsId which is
@@ -270,48 +219,14 @@ func (p *peers) reportConflict(f *document.Fingerprint) {
 	state, _ := p.manager.local.Read()
 	known, ok := state.Book().Computer(f.Computer.ID)
 	clash := ok && !sameKeys(known.Fingerprint, f)
-	for _, s := range p.at {
-		other := s.now.computer
-		clash = clash || other != nil && other.Computer.ID == f.Computer.ID && !sameKeys(other, f)
+	for _, other := range p.familiar {
+		clash = clash || other.computer.Computer.ID == f.Computer.ID && !sameKeys(other.computer, f)
 	}
 	if clash {
 		p.manager.opts.Logger.Warn("two managers claim one lmsId with different keys", "lmsId", f.Computer.ID, "host", f.Computer.HostName)
 	}
 }
 
-// refresh asks for news and waits for them a short while: all that answered last,
-// or those that are silent too.
-func (p *peers) refresh(ctx context.Context, silentToo bool) {
-	if p == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, listWithin)
-	defer cancel()
-	asked, done := 0, make(chan struct{}, maxStations)
-	for _, s := range p.stations() {
-		stale := s.silent.IsZero() && (s.polled == 0 || s.problem != nil || s.age(p.manager.opts.Clock) >= listFresh)
-		if stale || silentToo && !s.silent.IsZero() {
-			asked++
-			p.spawn(func() {
-				p.poll(p.ctx, s.station, listFresh)
-				done <- struct{}{}
-			})
-		}
-	}
-	for range asked {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return
-		case <-p.ctx.Done():
-			return
-		}
-	}
-}
-
-// changed says that what a manager told last is out of date.
-func (p *peers) changed(s *station) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.now.polled = 0
+func sameKeys(a, b *document.Fingerprint) bool {
+	return a.Computer.ID == b.Computer.ID && bytes.Equal(a.Computer.Sign, b.Computer.Sign) && bytes.Equal(a.Computer.Seal, b.Computer.Seal)
 }

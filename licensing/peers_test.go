@@ -44,7 +44,7 @@ func TestFoundComputers(t *testing.T) {
 		if self := laptop.known()[0]; !self.Auto || self.Remote {
 			t.Errorf("the laptop itself: %+v", self)
 		}
-		w.refused(laptop.RemoveFingerprint(w.ctx, office.id, nil), licensing.NoResultsFound)
+		w.refused(laptop.RemoveFingerprint(w.ctx, office.id, nil), licensing.OperationIsNotAllowed)
 
 		n.set(func(from, to *machine, _ []byte) fate { return lost })
 		fell := laptop.watch.Now()

@@ -1,10 +1,8 @@
 package licensing
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -196,7 +194,8 @@ type claimant struct {
 }
 
 // claimants gives the managers that tell of keys, those first that are believed
-// most, and of them those that answer. One that claims an lmsId of another is none.
+// most, of them those that answer, and of these those that gave what they were asked
+// for. One that claims an lmsId of another is none.
 func (m *Manager) claimants() []claimant {
 	state, _ := m.local.Read()
 	managers := m.peers.managers()
@@ -211,19 +210,22 @@ func (m *Manager) claimants() []claimant {
 			return o.computer.Computer.ID == s.computer.Computer.ID && !sameKeys(o.computer, s.computer)
 		}):
 			continue
-		case s.fixed:
+		case s.fixed && !s.before: // what the store says of an address is nobody's word
 			c.trust = named
 		}
 		all = append(all, c)
 	}
-	silent := func(c claimant) int {
-		if c.silent.IsZero() {
-			return 0
+	last := func(c claimant) int {
+		switch {
+		case !c.silent.IsZero():
+			return 2
+		case m.peers.blamed(c.computer.Computer.Sign):
+			return 1
 		}
-		return 1
+		return 0
 	}
 	slices.SortStableFunc(all, func(a, b claimant) int {
-		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(silent(a), silent(b)))
+		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(last(a), last(b)))
 	})
 	return all
 }
@@ -236,7 +238,7 @@ func (m *Manager) holders(key uint64) []claimant {
 		if len(all) > 0 && c.trust != all[0].trust {
 			break
 		}
-		if slices.ContainsFunc(c.keys, func(k remoteKey) bool { return k.ID == key }) {
+		if c.has(key) {
 			all = append(all, c)
 		}
 	}
@@ -265,120 +267,4 @@ func (r remote) feature(f *remoteFeature, now int64) Feature {
 	out.Detachable, out.DetachAllowed, out.CancelRequired = f.Feature.Detachable, f.DetachAllowed, f.CancelRequired
 	out.Inaccessible, out.Remote = r.Inaccessible || !r.at.silent.IsZero(), true
 	return out
-}
-
-// origin is the manager that has a key: this one or another.
-type origin struct {
-	manager *Manager
-	id      uint64 // its lmsId
-	public  []byte
-	at      []sight // where it may be reached; none: it is this one
-}
-
-// originsOf finds the manager that has a key: the first one given, or, where several
-// tell of it and are believed alike, one of them. The refusal is ServerNotFound, and
-// says who was silent and who does not tell.
-func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) {
-	_, own := m.slot(ctx, key)
-	if !errors.Is(own, DongleNotFound) && !errors.Is(own, NoService) {
-		return []*origin{m.ownOrigin()}, own
-	}
-	for range 2 {
-		var at []*origin
-		for _, c := range m.holders(key) {
-			if c.silent.IsZero() {
-				at = append(at, m.originBy(c.computer.Computer.ID, c.computer.Computer.Sign))
-			}
-		}
-		if len(at) > 0 {
-			return at, nil
-		}
-		m.peers.refresh(ctx, true)
-	}
-	if errors.Is(own, NoService) { // it was here once, and is nowhere else now
-		return nil, own
-	}
-	message := fmt.Sprintf("no manager that answers has key %d", key)
-	for _, s := range m.peers.stations() {
-		switch {
-		case !s.silent.IsZero():
-			message += fmt.Sprintf("; %s is silent since %s", s.name(), s.silent.UTC().Format(time.RFC3339))
-		case s.computer == nil:
-			message += fmt.Sprintf("; %s has not answered yet", s.name())
-		case s.problem != nil:
-			message += fmt.Sprintf("; %s does not tell its keys: %v", s.name(), plain(s.problem))
-		}
-	}
-	return nil, &detach.Refusal{Code: ServerNotFound, Message: message}
-}
-
-func (m *Manager) ownOrigin() *origin {
-	return &origin{manager: m, id: m.self.id(), public: m.self.identity.Public()}
-}
-
-// originBy is the manager with an lmsId and a public key, wherever it is; at is
-// empty where it was not found yet.
-func (m *Manager) originBy(id uint64, public []byte) *origin {
-	if bytes.Equal(public, m.self.identity.Public()) {
-		return m.ownOrigin()
-	}
-	return &origin{manager: m, id: id, public: public, at: m.peers.of(public)}
-}
-
-// own reports whether it is this manager itself.
-func (o *origin) own() bool { return bytes.Equal(o.public, o.manager.self.identity.Public()) }
-
-// answers reports whether asking may be of use now.
-func (o *origin) answers() bool {
-	return o.own() || len(o.at) > 0 && o.at[0].silent.IsZero()
-}
-
-func (o *origin) name() string {
-	switch {
-	case o.own():
-		return "this manager"
-	case len(o.at) == 0:
-		return fmt.Sprintf("the manager with lmsId %d", o.id)
-	}
-	return o.at[0].name()
-}
-
-// ask makes a request of the origin. A failure is a [*peer.Error]. check may
-// refuse by what the greeting tells, before anything is asked.
-func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahead int64) error) ([]byte, error) {
-	m, encoded := o.manager, document.Encode(body)
-	if o.own() {
-		state, _ := m.local.Read()
-		answer, err := m.serve(ctx, state.Book().Local().Fingerprint, verb, encoded)
-		if r, ok := errors.AsType[*peer.Refused](err); ok {
-			err = &peer.Error{Address: "here", Sent: r.Code == GetResponseFailed, Err: r}
-		}
-		return answer, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, actWithin)
-	defer cancel()
-	if !o.answers() { // it may have come back
-		m.peers.refresh(ctx, true)
-		o = m.originBy(o.id, o.public)
-	}
-	var last error = &peer.Error{Address: o.name(), Err: errors.New("it was not found on the network yet")}
-	for _, s := range o.at {
-		g, err := m.peers.self.Greet(ctx, m.peers.opts.Exchange, s.address)
-		switch {
-		case err != nil:
-			last = err
-			continue
-		case !g.Is(o.public):
-			last = &peer.Error{Address: s.address, Err: fmt.Errorf("another manager answers there, lmsId %d", g.Fingerprint.Computer.ID)}
-			continue
-		}
-		if check != nil {
-			if err := check(g.Ahead); err != nil {
-				return nil, &peer.Error{Address: s.address, Err: err}
-			}
-		}
-		defer m.peers.changed(s.station)
-		return m.peers.self.Ask(ctx, m.peers.opts.Exchange, s.address, g, verb, encoded)
-	}
-	return nil, last
 }

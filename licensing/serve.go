@@ -76,12 +76,25 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(c.ID); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
+		if r, _, ok := m.foundRecipient(c.ID, false); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
 			return nil
 		}
 	}
 	return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
 		"%s does not know the computer with lmsId %d: add its fingerprint there", m.opts.HostName, c.ID)}
+}
+
+// share is whose requests a computer's are counted with.
+func (m *Manager) share(from *document.Fingerprint) peer.Share {
+	state, _ := m.local.Read()
+	known, ok := state.Book().Computer(from.Computer.ID)
+	switch {
+	case ok && sameKeys(known.Fingerprint, from):
+		return peer.Known
+	case m.peers.familiarWith(from):
+		return peer.Found
+	}
+	return peer.Stranger
 }
 
 // admittedRecipient is a computer that seats may be made for by another manager's
@@ -93,7 +106,9 @@ func (m *Manager) admittedRecipient(lmsID uint64) (document.Recipient, error) {
 	case ok:
 		return known.Recipient(), nil
 	case m.opts.Peers != nil && m.opts.Peers.AdmitFound:
-		return m.recipient(lmsID)
+		if r, _, ok := m.foundRecipient(lmsID, true); ok {
+			return r, nil
+		}
 	}
 	return document.Recipient{}, &detach.Refusal{
 		Code: NoResultsFound, Message: fmt.Sprintf("lmsId %d is not known to the key's manager: add its fingerprint there", lmsID),

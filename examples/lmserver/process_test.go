@@ -187,6 +187,9 @@ func (p *process) ask(ctx context.Context, method, path string, body any, header
 // api is where the API lies.
 const api = "/v1.0/lm"
 
+// intent is an operation that is pending.
+type intent struct{ IntentID, LicenseID, LMSID, Operation, Problem string }
+
 // answer is every field of the API that the tests look at.
 type answer struct {
 	License     string
@@ -204,7 +207,7 @@ type answer struct {
 	}
 	Fingerprints      []computer
 	CancelledLicenses []struct{ LicenseID string }
-	Intents           []struct{ IntentID, LicenseID, Operation, Problem string }
+	Intents           []intent
 	DetachedLicenses  []struct {
 		LicenseID uint64
 		HostName  string

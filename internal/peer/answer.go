@@ -22,7 +22,8 @@ const (
 
 	nonceSize = 16 + 8 + 16 // random, deadline, authentication
 
-	// maxSpent is how many nonces can be used up within their life.
+	// maxSpent is how many nonces can be used up within their life in one share:
+	// strangers are many, and take none from friends.
 	maxSpent = 1 << 16
 )
 
@@ -34,18 +35,40 @@ type Door struct {
 	// say. An error that wraps a [*Refused] is told with its details.
 	serve func(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error)
 
+	share func(from *document.Fingerprint) Share
+
 	elapsed func() time.Duration // steady
 	secret  [32]byte             // nonces of an earlier run are none
 
 	mu    sync.Mutex
-	spent map[[nonceSize]byte]time.Duration // until they are stale anyway
+	spent map[[nonceSize]byte]spending
+	count [shares]int // of spent
 	swept time.Duration
 }
 
+// spending is the use of a nonce.
+type spending struct {
+	until time.Duration // it is stale anyway
+	share Share
+}
+
+// Share is a share of what can be asked at once. Who uses one up takes nothing from
+// those who have another.
+type Share int
+
+// The shares.
+const (
+	Stranger Share = iota // known by nothing but his own word
+	Found                 // found by itself
+	Known                 // known by hand
+
+	shares
+)
+
 // NewDoor makes the door of a manager.
-func NewDoor(self Self, elapsed func() time.Duration,
+func NewDoor(self Self, elapsed func() time.Duration, share func(from *document.Fingerprint) Share,
 	serve func(ctx context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error)) *Door {
-	d := &Door{self: self, serve: serve, elapsed: elapsed, spent: make(map[[nonceSize]byte]time.Duration)}
+	d := &Door{self: self, serve: serve, share: share, elapsed: elapsed, spent: make(map[[nonceSize]byte]spending)}
 	rand.Read(d.secret[:])
 	return d
 }
@@ -76,7 +99,7 @@ func (d *Door) request(ctx context.Context, r *document.PeerRequest) ([]byte, er
 		return nil, &Refused{Code: code.AccessDenied, Message: "the request is meant for another manager"}
 	}
 	// Used up first: a refusal is certain only when no copy can be served later.
-	if err := d.spend(r.Nonce); err != nil {
+	if err := d.spend(r.Nonce, d.share(r.From())); err != nil {
 		return nil, err
 	}
 	return d.serve(ctx, r.From(), r.Verb, r.Body)
@@ -104,9 +127,9 @@ func (d *Door) authentication(n []byte) []byte {
 	return mac.Sum(nil)[:16]
 }
 
-// spend uses a nonce up. Where that fails nothing is certain: on the way somebody
+// spend uses a nonce up, in a share. Where that fails nothing is certain: on the way somebody
 // may have copied the request, and another copy may be answered.
-func (d *Door) spend(nonce []byte) error {
+func (d *Door) spend(nonce []byte, share Share) error {
 	stale := &Refused{Code: code.GetResponseFailed, Message: "the request does not belong to a greeting of a moment ago; greet again"}
 	if len(nonce) != nonceSize || !hmac.Equal(nonce[24:], d.authentication(nonce[:24])) {
 		return stale
@@ -117,11 +140,12 @@ func (d *Door) spend(nonce []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now-d.swept >= NonceLife/2 || len(d.spent) >= maxSpent {
+	if now-d.swept >= NonceLife/2 || d.count[share] >= maxSpent && now-d.swept >= time.Second {
 		d.swept = now
-		for n, until := range d.spent {
-			if until <= now {
+		for n, s := range d.spent {
+			if s.until <= now {
 				delete(d.spent, n)
+				d.count[s.share]--
 			}
 		}
 	}
@@ -129,9 +153,10 @@ func (d *Door) spend(nonce []byte) error {
 	if _, used := d.spent[key]; used {
 		return stale
 	}
-	if len(d.spent) >= maxSpent {
+	if d.count[share] >= maxSpent {
 		return &Refused{Code: code.GetResponseFailed, Message: "too many requests at once; ask again in a moment"}
 	}
-	d.spent[key] = until
+	d.spent[key] = spending{until, share}
+	d.count[share]++
 	return nil
 }

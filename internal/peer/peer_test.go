@@ -23,6 +23,7 @@ type manager struct {
 	elapsed time.Duration
 	served  []string // what was asked of it
 	admits  func(*document.Fingerprint) error
+	shares  map[string]Share // by host name
 	answer  func(verb uint32, body []byte) ([]byte, error)
 }
 
@@ -51,7 +52,7 @@ func (m *manager) reopen() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return m.elapsed
-	}, func(_ context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error) {
+	}, func(from *document.Fingerprint) Share { return m.shares[from.Computer.HostName] }, func(_ context.Context, from *document.Fingerprint, verb uint32, body []byte) ([]byte, error) {
 		if m.admits != nil {
 			if err := m.admits(from); err != nil {
 				return nil, err
@@ -308,13 +309,28 @@ func TestNoncesAreBounded(t *testing.T) {
 	if n := len(b.door.spent); n > 60 {
 		t.Errorf("%d nonces are kept", n)
 	}
-	for i := range maxSpent {
-		var n [nonceSize]byte
-		n[0], n[1], n[2] = byte(i), byte(i>>8), byte(i>>16)
-		b.door.spent[n] = b.elapsed + NonceLife
-	}
-	if _, err := a.ask(t.Context(), b, b.line(nil), 7, ""); !errors.Is(err, code.GetResponseFailed) {
-		t.Errorf("too many at once: %v", err)
+	c := newManager(t, 3)
+	for share := range shares {
+		b.shares = map[string]Share{"HOST-1": share, "HOST-3": (share + 1) % shares}
+		b.reopen()
+		for i := range maxSpent {
+			if err := b.door.spend(b.door.nonce(), share); err != nil {
+				t.Fatalf("number %d: %v", i, err)
+			}
+		}
+		if _, err := a.ask(t.Context(), b, b.line(nil), 7, ""); !errors.Is(err, code.GetResponseFailed) {
+			t.Errorf("too many at once of share %d: %v", share, err)
+		}
+		if _, err := c.ask(t.Context(), b, b.line(nil), 7, ""); err != nil {
+			t.Errorf("who has another share than %d gets none: %v", share, err)
+		}
+		if len(b.door.spent) > maxSpent+1 {
+			t.Errorf("%d nonces are kept", len(b.door.spent))
+		}
+		b.turn(NonceLife)
+		if _, err := a.ask(t.Context(), b, b.line(nil), 7, ""); err != nil {
+			t.Errorf("later: %v", err)
+		}
 	}
 }
 

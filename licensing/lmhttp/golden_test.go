@@ -145,10 +145,14 @@ var exchanges = append(append([]exchange{
 		body: strings.Replace(remoteBody, `"durationInSec":60`, `"durationInSec":60,"concurrentResourceToConsume":6`, 1)},
 	{name: "detach-remote-pending", method: "POST", target: "/detach", body: remoteBody, prepare: connect, laptop: true,
 		arrange: func(w *world) { w.cutOff(false) }},
+	{name: "detach-remote-silent", method: "POST", target: "/detach", body: remoteBody, prepare: connect, laptop: true,
+		arrange: (*world).silence},
 	{name: "canceldetach-remote", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`,
 		prepare: connect, laptop: true, arrange: func(w *world) { w.borrowed() }},
 	{name: "canceldetach-remote-pending", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`,
 		prepare: connect, laptop: true, arrange: func(w *world) { w.borrowed(); w.cutOff(false) }},
+	{name: "canceldetach-remote-silent", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`,
+		prepare: connect, laptop: true, arrange: func(w *world) { w.borrowed(); w.silence() }},
 	{name: "intents", method: "GET", target: "/intents", prepare: connect, laptop: true, arrange: func(w *world) {
 		out := w.borrowed()
 		w.cutOff(false)
@@ -170,6 +174,7 @@ var exchanges = append(append([]exchange{
 	{name: "features-of-silent", method: "GET", target: "/features?dongle=4006242369&feature=4", prepare: connect, laptop: true,
 		arrange: (*world).silence},
 	{name: "fingerprints-found", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: seen},
+	{name: "fingerprints-remove-found", method: "DELETE", target: "/fingerprints?lmsId=102826192", prepare: connect, laptop: true, arrange: seen},
 	{name: "fingerprints-silent", method: "GET", target: "/fingerprints", prepare: connect, laptop: true, arrange: (*world).silence},
 
 	{name: "canceldetach-online", method: "POST", target: "/canceldetach", body: `{"offline":false,"dongleId":1833675760}`, arrange: installed, laptop: true},
