@@ -72,6 +72,10 @@ func fail(op string, err error) error {
 		return err
 	}
 	e := &Error{Op: op, Err: err}
+	var special *advised
+	if errors.As(err, &special) {
+		defer func() { e.Advice = special.advice }()
+	}
 	var refusal *detach.Refusal
 	var doc *document.Error
 	var earlier *failedEarlier
@@ -123,6 +127,14 @@ func refused(reason error) error {
 	}
 	return &failedEarlier{reason}
 }
+
+// advised is an error with better advice than its code's.
+type advised struct {
+	error
+	advice string
+}
+
+func (e *advised) Unwrap() error { return e.error }
 
 // failedEarlier refuses a change because the store failed at an earlier one. It
 // does not wrap the reason: that one is unknown, this one is not.
