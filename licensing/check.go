@@ -70,8 +70,9 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 			Death:     time.Unix(t.Death, 0),
 		}, nil
 	}
-	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired {
-		// What was seen to have ended must not come back with the wall clock.
+	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired && m.local.Overdue() {
+		// What was seen to have ended must not come back with the wall clock. Once that
+		// is entered, asking again enters nothing.
 		if _, err := m.local.Do(ctx, m.mark(markFirst)); err != nil {
 			why = err
 		}

@@ -84,6 +84,9 @@ const ledgerRules = 1
 // fail: the manager can be read, and refuses every change and every grant.
 func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options) (*Manager, error) {
 	m := &Manager{store: store, opts: opts.withDefaults(), ended: make(chan struct{})}
+	if err := m.opts.check(); err != nil {
+		return nil, fail("open", err)
+	}
 	if err := m.open(ctx, anchor); err != nil {
 		return nil, fail("open", errors.Join(err, m.Close(context.WithoutCancel(ctx))))
 	}

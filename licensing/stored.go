@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/device"
@@ -121,7 +120,7 @@ func (s *slot) ledger(m *Manager, public ed25519.PublicKey, clock *ledger.Clock)
 		Name:  fmt.Sprintf("pool/%08x", s.info.ID),
 		Store: m.store,
 		Empty: detach.NewPool(detach.Trust{
-			Key: s.info.ID, Public: public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),
+			Key: s.info.ID, Public: public, Vendor: m.vendor, Skew: wholeSeconds(m.opts.SkewAllowance),
 		}),
 		Rules:   ledgerRules,
 		Clock:   clock,

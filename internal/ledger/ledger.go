@@ -178,6 +178,13 @@ func (l *Ledger[S]) Read() (S, Moment) {
 	return next.state, now
 }
 
+// Overdue says whether time has made something due that is not entered yet: Read shows
+// it, and the next batch enters it.
+func (l *Ledger[S]) Overdue() bool {
+	t, now := l.tip.Load(), l.cfg.Clock.Now()
+	return now.Err == nil && len(t.state.Due(now.Unix)) > 0
+}
+
 // Refusal is nil, or why every change is refused, and every grant should be. It
 // wraps ErrForked, ErrRolledBack, ErrAnchorLost, ErrDamaged, ErrRules or
 // storage.ErrUnknown.
