@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
@@ -96,6 +97,10 @@ func fail(op string, err error) error {
 		e.Code, e.Message = RequestFailed, "given up before it was done; nothing happened"
 	case errors.Is(err, ledger.ErrClock):
 		e.Code, e.Message = RTCError, err.Error()
+	case errors.Is(err, device.ErrWornOut):
+		e.Code, e.Message = StorageCorrupted, "the key is worn out: it can be read, and takes no change any more"
+		e.Advice = "Ask the vendor for a new key. What is out stays valid until its death time."
+		return e
 	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrClosed):
 		e.Code, e.Message = StorageCorrupted, "the store refuses changes: "+err.Error()
 	case errors.Is(err, ledger.ErrClosed):

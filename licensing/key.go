@@ -108,6 +108,9 @@ func (s *slot) describe() Key {
 			err = pool.Refusal()
 		}
 	}
+	if err == nil {
+		err = s.worn()
+	}
 	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +52,8 @@ type slot struct {
 	unread  bool                         // something is stored of the pool, and cannot be believed
 	err     error                        // why the pool on the key is not served
 	brought brought                      // the pool license on its way into the key
+	log     *slog.Logger
+	wear    wear // of the key, as far as the log was told
 }
 
 // brought is the counter of a pool license and the request that brought it.
@@ -223,7 +226,7 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 		return errors.Join(err, key.Close())
 	}
 	old := r.find(info.ID)
-	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key}
+	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key, log: m.opts.Logger}
 	switch {
 	case old == nil:
 	case old.unseen:
@@ -269,6 +272,7 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 		return err
 	}
 	defer s.loading.release()
+	s.watchWear()
 	license, err := s.read(ctx, m)
 	pool, _ := s.served()
 	if err == nil && license != nil && pool == nil {

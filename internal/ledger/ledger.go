@@ -43,6 +43,10 @@ const (
 // Anchor is what a ledger needs of a key: one of hardware, or a file outside the
 // store that acts as one. Its methods are called by one goroutine at a time, and
 // end when ctx does.
+//
+// An anchor that wears out also has Ready(ctx) error. It is asked before each batch is
+// stored, and its error refuses the batch: once stored, a batch that is never signed
+// would be in doubt for ever.
 type Anchor interface {
 	// Checkpoint is the newest head the key was told of, signed.
 	Checkpoint(ctx context.Context) (document.Checkpoint, error)
