@@ -220,5 +220,6 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	if _, now := pool.Read(); now.Err != nil {
 		s.confirm(ctx) // the key may know the time better
 	}
+	s.watchClock(pool)
 	return pool, s.update(ctx)
 }

@@ -88,7 +88,11 @@ func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options
 		return nil, fail("open", err)
 	}
 	if err := m.open(ctx, anchor); err != nil {
-		return nil, fail("open", errors.Join(err, m.Close(context.WithoutCancel(ctx))))
+		err = fail("open", err)
+		if unclosed := m.Close(context.WithoutCancel(ctx)); unclosed != nil {
+			err = errors.Join(err, unclosed)
+		}
+		return nil, err
 	}
 	return m, nil
 }
@@ -148,7 +152,8 @@ func (m *Manager) newClock() *ledger.Clock {
 // Close gives the licenses' last grants and the time to the store, lets go of
 // the keys and ends. Operations that come later fail with ErrClosed. Closing
 // twice is harmless. It waits for the operations under way; when ctx ends first
-// it gives them up.
+// it gives them up. The manager is closed also where Close fails: then what it would
+// have recorded last may be missing, as after a crash.
 func (m *Manager) Close(ctx context.Context) error {
 	idle, first := m.gate.close()
 	if !first {
@@ -156,7 +161,8 @@ func (m *Manager) Close(ctx context.Context) error {
 		case <-m.ended:
 			return nil
 		case <-ctx.Done():
-			return fail("close", ctx.Err())
+			return &Error{Op: "close", Code: RequestFailed, Err: ctx.Err(), Advice: "Close it again to wait for that.",
+				Message: "the manager is closed, but the call that ends it is still at work"}
 		}
 	}
 	defer close(m.ended)
@@ -175,9 +181,22 @@ func (m *Manager) Close(ctx context.Context) error {
 		errs = append(errs, m.local.Close(ctx))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fail("close", err)
+		return closed(err)
 	}
 	return nil
+}
+
+// closed is the error of a Close that did not end in good order.
+func closed(err error) error {
+	e := &Error{Op: "close", Code: InternalError, Err: err,
+		Message: "the manager is closed, but its end may not be recorded: " + err.Error(),
+		Advice:  "Nothing is lost that was answered. Open it again when it is needed: the next start takes this end for a crash.",
+	}
+	var own *Error
+	if errors.As(fail(e.Op, err), &own) {
+		e.Code = own.Code
+	}
+	return e
 }
 
 // begin is called first in every operation; the caller calls the function it
