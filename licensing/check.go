@@ -117,7 +117,7 @@ func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledg
 	case now.Wall < t.Issued-maxBehind:
 		_, _, err := no(RTCError, "it was made at %s by the clock of the key's manager, and this computer's clock shows %s: one of the two is wrong; by this one it starts at %s",
 			clockText(t.Issued), clockText(now.Wall), clockText(t.Issued-maxBehind))
-		return 0, 0, &advised{err, "Set the clock right that is wrong: this computer's, and then the license works at once; or that of the key's manager, for the licenses to come."}
+		return 0, 0, &advised{err, wrongClock}
 	case at >= t.Death && now.Err != nil:
 		return 0, 0, now.Err
 	case at >= t.Death:
@@ -137,6 +137,9 @@ func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledg
 	}
 	return at, min(m.grantSeconds(), t.Death-at), nil
 }
+
+// wrongClock is what to do where two clocks differ.
+const wrongClock = "Set the clock right that is wrong: this computer's, and then the license works at once; or that of the key's manager, for the licenses to come."
 
 func clockText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
