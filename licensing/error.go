@@ -98,7 +98,7 @@ func fail(op string, err error) error {
 	case errors.Is(err, ledger.ErrClock):
 		e.Code, e.Message = RTCError, err.Error()
 	case errors.Is(err, device.ErrWornOut):
-		e.Code, e.Message = StorageCorrupted, "the key is worn out: it can be read, and takes no change any more"
+		e.Code, e.Message = StorageCorrupted, wornText
 		e.Advice = "Ask the vendor for a new key. What is out stays valid until its death time."
 		return e
 	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrClosed):

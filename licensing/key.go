@@ -108,8 +108,8 @@ func (s *slot) describe() Key {
 			err = pool.Refusal()
 		}
 	}
-	if err == nil {
-		err = s.worn()
+	if err == nil && s.worn() {
+		k.Problem = wornText
 	}
 	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()

@@ -27,14 +27,13 @@ func (s *slot) Ready(ctx context.Context) error {
 	return err
 }
 
-// worn is nil, or says that the connected key is worn out. It does not ask the key.
-func (s *slot) worn() error {
+const wornText = "the key is worn out: it can be read, and takes no change any more"
+
+// worn reports whether the connected key is worn out. It does not ask the key.
+func (s *slot) worn() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.key != nil {
-		return s.key.Worn()
-	}
-	return nil
+	return s.key != nil && s.key.Worn() != nil
 }
 
 // watchWear tells the log once that the key is nearly worn out, and once that it is.
