@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sojournlm/sojourn/examples/internal/demo"
 	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/examples/internal/demo"
 	"github.com/sojournlm/sojourn/transport"
 	"github.com/sojournlm/sojourn/transport/simulator"
 	"github.com/sojournlm/sojourn/transport/usb"
