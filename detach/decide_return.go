@@ -79,9 +79,9 @@ func (p *Pool) vouched(license *document.Pool) error {
 	if p.license != nil && p.license.Head.Vendor != vendor {
 		return fmt.Errorf("pool license: it is by vendor %d, the key belongs to vendor %d", vendor, p.license.Head.Vendor)
 	}
-	public := p.vendor(vendor)
-	if public == nil {
-		return fmt.Errorf("pool license: this program does not trust vendor %d", vendor)
+	public, err := trusted("pool license", p.vendor(vendor), vendor)
+	if err != nil {
+		return err
 	}
 	return license.Verify(public)
 }

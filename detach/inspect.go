@@ -1,6 +1,7 @@
 package detach
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func Open(b Buffer, key *SealKey, vendors map[uint32]ed25519.PublicKey) (*Licens
 	if err != nil {
 		return nil, err
 	}
-	vendor, err := trusted("license", vendors, l.Head.Vendor)
+	vendor, err := trusted("license", vendors[l.Head.Vendor], l.Head.Vendor)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func Open(b Buffer, key *SealKey, vendors map[uint32]ed25519.PublicKey) (*Licens
 // a file that is not sealed and names the first link that fails, by a
 // [*LinkError]. A pool license is checked up to its vendor, a fingerprint by
 // itself, a return through the pool license of its origin, which must be among
-// pools. A detached license is for its recipient's eyes: see [Open].
+// pools, in any order: what else is there is passed over. A detached license is for its recipient's eyes: see [Open].
 func Verify(b Buffer, vendors map[uint32]ed25519.PublicKey, pools ...Buffer) error {
 	e, err := document.Unwrap(b)
 	if err != nil {
@@ -104,7 +105,7 @@ func verifyPool(e *document.Envelope, vendors map[uint32]ed25519.PublicKey) (*do
 	if err != nil {
 		return nil, err
 	}
-	vendor, err := trusted("pool license", vendors, p.Head.Vendor)
+	vendor, err := trusted("pool license", vendors[p.Head.Vendor], p.Head.Vendor)
 	if err != nil {
 		return nil, err
 	}
@@ -116,26 +117,34 @@ func verifyReturn(e *document.Envelope, vendors map[uint32]ed25519.PublicKey, po
 	if err != nil {
 		return err
 	}
+	var bad error
 	for _, b := range pools {
 		outside, err := document.Unwrap(b)
 		if err != nil {
-			return err
+			bad = cmp.Or(bad, err)
+			continue
 		}
-		if outside.Origin != r.Terms().Key {
+		if outside.Kind != KindPool || outside.Origin != r.Terms().Key {
 			continue
 		}
 		p, err := verifyPool(outside, vendors)
-		if err != nil {
-			return err
+		if err == nil {
+			err = r.Verify(p.Head.KeyPublic)
 		}
-		return r.Verify(p.Head.KeyPublic)
+		if err == nil {
+			return nil
+		}
+		bad = cmp.Or(bad, err)
+	}
+	if bad != nil {
+		return bad
 	}
 	return &LinkError{Document: "return", Link: document.LinkVendor, Reason: fmt.Sprintf("the pool license of its key %d is not at hand", r.Terms().Key)}
 }
 
-// trusted gives the key of a vendor, or says that it is not trusted.
-func trusted(name string, vendors map[uint32]ed25519.PublicKey, publicCode uint32) (ed25519.PublicKey, error) {
-	if key, ok := vendors[publicCode]; ok {
+// trusted gives the key of a vendor, or says that it is not trusted: it is nil then.
+func trusted(name string, key ed25519.PublicKey, publicCode uint32) (ed25519.PublicKey, error) {
+	if key != nil {
 		return key, nil
 	}
 	return nil, &LinkError{Document: name, Link: document.LinkVendor,

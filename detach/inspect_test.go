@@ -148,6 +148,8 @@ func TestVerify(t *testing.T) {
 	c := newCarried(t)
 	foreign := newCarried(t)
 	foreign.pool = document.Wrap(document.KindPool, fileKey+1, 0, nil)
+	broken := bytes.Clone(c.pool)
+	broken[len(broken)-1] ^= 1
 	for _, f := range []struct {
 		name  string
 		file  detach.Buffer
@@ -157,6 +159,8 @@ func TestVerify(t *testing.T) {
 		{"a pool", c.pool, nil, ""},
 		{"a fingerprint", c.fingerprint, nil, ""},
 		{"a return", c.ret, []detach.Buffer{foreign.pool, c.pool}, ""},
+		{"a return and all that lies about", c.ret, []detach.Buffer{c.license, c.ret, []byte("a letter"), broken, c.pool}, ""},
+		{"a return and an altered pool", c.ret, []detach.Buffer{c.license, broken}, "pool license: "},
 		{"a return without its pool", c.ret, []detach.Buffer{foreign.pool}, "return: vendor signature: the pool license of its key 1368487352 is not at hand"},
 		{"a return with a letter", c.ret, []detach.Buffer{[]byte("a letter")}, "file: envelope: not a file"},
 		{"a license", c.license, nil, "license: seal: sealed; only its recipient can open it"},
@@ -166,6 +170,9 @@ func TestVerify(t *testing.T) {
 		if f.says == "" && err != nil || f.says != "" && (err == nil || !strings.HasPrefix(err.Error(), f.says)) {
 			t.Errorf("%s: %v, want %q", f.name, err, f.says)
 		}
+	}
+	if err := detach.Verify(c.pool, map[uint32]ed25519.PublicKey{fileVendor: nil}); detach.CodeOf(err) != code.InvalidDigest || !strings.Contains(err.Error(), "not trusted") {
+		t.Errorf("a vendor without a key: %v", err)
 	}
 	if err := detach.Verify(c.pool, nil); detach.CodeOf(err) != code.InvalidDigest {
 		t.Errorf("a pool of nobody's: %v", err)

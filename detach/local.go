@@ -123,12 +123,20 @@ func (l *Local) ClosedGrants() (until int64, known bool) {
 // close it is what is left of the grants that lived then.
 func (l *Local) GrantLength() int64 { return max(l.grantLength, l.grantsUntil-l.mark) }
 
-// Installed is a license that is installed here. It must not be written to.
+// Installed is a license that is installed here. It must not be written to; it is
+// safe for concurrent use.
 type Installed struct {
 	License *document.License
 	At      int64  // when it was installed, by the ledger's clock, Unix seconds
 	Seq     uint64 // the batch that installed it
+
+	chain func() error // of the license, gone through once
 }
+
+// Verify is nil, or the link of the license's chain up to its vendor that does not
+// hold for this program: the one that installed it may have trusted other vendors.
+// What does not verify may grant nothing. It can be given back all the same.
+func (in *Installed) Verify() error { return in.chain() }
 
 // CancelledRecord is the record of a license that was given back. It must not
 // be written to.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/sojournlm/sojourn/fingerprint"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -156,7 +157,7 @@ func (l *Local) applyInstalled(at ledger.Position, body []byte) error {
 	h := &held{
 		license: t.License, origin: t.Key, revision: t.Revision, death: t.Death,
 		vendor: t.Vendor, features: t.Features, state: heldLive,
-		installed: &Installed{license, at.Time, at.Seq},
+		installed: &Installed{license, at.Time, at.Seq, sync.OnceValue(l.verifier(license))},
 	}
 	l.become(was, h)
 	l.remember(b.Request, h, at.Time)

@@ -359,7 +359,7 @@ func (l *Local) judgeDeclined(body []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.verify(license); err != nil {
+	if err := l.verifier(license)(); err != nil {
 		return nil, err
 	}
 	if err := back.Verify(license.Head.KeyPublic); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/sojournlm/sojourn/fingerprint"
-	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 )
@@ -109,19 +108,23 @@ func (l *Local) remakeInstalled(at ledger.Position, body []byte) ([][]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := l.verify(license); err != nil {
+	if err := l.verifier(license)(); err != nil {
 		return nil, err
 	}
 	return l.Install(license, b.Request, at.Time)
 }
 
-// verify checks a license up to its vendor.
-func (l *Local) verify(license *document.License) error {
-	vendor := l.vendor(license.Terms.Vendor)
-	if vendor == nil {
-		return fmt.Errorf("license %d: vendor %s is not trusted here", license.Terms.License, code.PublicCodeText(license.Terms.Vendor))
+// verifier gives the check of a license up to its vendor, which does not hold on to
+// the state.
+func (l *Local) verifier(license *document.License) func() error {
+	vendor := l.vendor
+	return func() error {
+		public, err := trusted("license", vendor(license.Terms.Vendor), license.Terms.Vendor)
+		if err != nil {
+			return err
+		}
+		return license.Verify(public)
 	}
-	return license.Verify(vendor)
 }
 
 func (l *Local) remakeCancelled(at ledger.Position, body []byte) ([][]byte, error) {

@@ -309,7 +309,14 @@ func TestWornOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	var now device.Checkpoint
-	for range i.WritesLeft {
+	for left := i.WritesLeft; left > 0; left-- {
+		if k.WritesLeft() != left {
+			t.Fatalf("it has %d writes left by its count, want %d", k.WritesLeft(), left)
+		}
+		// The last ones are kept back.
+		if err := k.Ready(t.Context()); (err == nil) != (left >= 64) || err != nil && !errors.Is(err, device.ErrWornOut) || (err == nil) != (k.Worn() == nil) {
+			t.Fatalf("with %d writes left: %v", left, err)
+		}
 		if now, err = k.Advance(t.Context(), now.Head, header(now.Seq+1, 5)); err != nil {
 			t.Fatal(err)
 		}

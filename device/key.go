@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/code"
@@ -28,6 +29,8 @@ type Key struct {
 	conn   transport.Conn
 	public ed25519.PublicKey
 	number uint64 // its KeyID in documents
+
+	left atomic.Uint32 // writes, by its last Info and what it has signed since
 
 	turn chan struct{} // holds one token while no command is under way
 	seq  uint32        // of the last request; needs the token
@@ -105,7 +108,9 @@ func (k *Key) Info(ctx context.Context) (Info, error) {
 
 func (k *Key) info(ctx context.Context, op string) (i wire.Info, err error) {
 	err = k.command(ctx, op, func(ask asker) error {
-		i, err = answer(ask, wire.OpInfo, nil, wire.ParseInfo)
+		if i, err = answer(ask, wire.OpInfo, nil, wire.ParseInfo); err == nil {
+			k.left.Store(i.WritesLeft)
+		}
 		return err
 	})
 	return i, err
@@ -208,10 +213,45 @@ func (k *Key) Advance(ctx context.Context, prev Hash, header []byte) (c Checkpoi
 			c = Checkpoint{}
 			return answered(wire.OpAdvance, "the checkpoint is not over the batch")
 		}
+		k.left.Store(max(k.left.Load(), 1) - 1) // one command at a time
 		return nil
 	})
 	return c, err
 }
+
+// The last writes of a key are kept back: it counts those that its memory may take, and
+// some may fail, or were torn by a power cut. Where few more are left, every count of
+// them is asked for.
+const (
+	keptBack = 64
+	askBelow = 1000
+)
+
+// Ready says whether the key can keep one more batch. A key that is worn out, or has
+// only the writes left that are kept back, fails with [ErrWornOut]; it is asked only
+// where few are left.
+func (k *Key) Ready(ctx context.Context) error {
+	if k.WritesLeft() < askBelow {
+		if _, err := k.Info(ctx); err != nil {
+			return err
+		}
+	}
+	return k.Worn()
+}
+
+// Worn is [Key.Ready] by what the key said last and has signed since. It does not ask the
+// key.
+func (k *Key) Worn() error {
+	if left := k.WritesLeft(); left < keptBack {
+		err := fmt.Errorf("%w: of the last %d writes that it keeps back, %d are left", ErrWornOut, keptBack, left)
+		return &Error{Op: "advance", Key: k.id, Err: err}
+	}
+	return nil
+}
+
+// WritesLeft is how many more times the key can Advance, at most, by what it said last
+// and has signed since. It does not ask the key.
+func (k *Key) WritesLeft() uint32 { return k.left.Load() }
 
 func (k *Key) checkpoint(ask asker, op wire.Op, request []byte) (Checkpoint, error) {
 	w, err := answer(ask, op, request, wire.ParseCheckpoint)

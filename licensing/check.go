@@ -39,8 +39,10 @@ const (
 // Check asks whether a program may use a feature on this computer, by the
 // licenses installed here. The error says exactly why not: FeatureNotFound
 // (nothing was installed), DetachedLicenseExpired, DetachedLicenseNotFound (it
-// was given back), HardwareIDMismatch, FeatureExpired, FeatureInactive,
-// RTCError (this computer's clock), StorageCorrupted.
+// was given back), InvalidDigest (by the vendors that this program trusts the
+// license is not genuine), HardwareIDMismatch, FeatureExpired, FeatureInactive,
+// RTCError (this computer's clock, or the origin's when it made the license),
+// StorageCorrupted.
 func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*Grant, error) {
 	const op = "check"
 	done, err := m.change(op, nil)
@@ -68,8 +70,9 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*
 			Death:     time.Unix(t.Death, 0),
 		}, nil
 	}
-	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired {
-		// What was seen to have ended must not come back with the wall clock.
+	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired && m.local.Overdue() {
+		// What was seen to have ended must not come back with the wall clock. Once that
+		// is entered, asking again enters nothing.
 		if _, err := m.local.Do(ctx, m.mark(markFirst)); err != nil {
 			why = err
 		}
@@ -102,6 +105,9 @@ func (g *grants) latest(in *detach.Installed, now ledger.Moment, elapsed time.Du
 
 // mayRun gives the latest time and the length of a grant, or why there is none.
 func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledger.Moment) (at, length int64, err error) {
+	if err := untrusted(in); err != nil {
+		return 0, 0, err
+	}
 	t := in.License.Terms
 	at = m.grants.now(in, now, m.opts.Clock.Elapsed())
 	no := func(c Code, format string, args ...any) (int64, int64, error) {
@@ -109,20 +115,21 @@ func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledg
 	}
 	switch {
 	case now.Wall < t.Issued-maxBehind:
-		return no(RTCError, "this computer's clock shows %s, and that of the key's manager showed %s when it made the license",
-			time.Unix(now.Wall, 0).UTC().Format(time.RFC3339), time.Unix(t.Issued, 0).UTC().Format(time.RFC3339))
+		_, _, err := no(RTCError, "it was made at %s by the clock of the key's manager, and this computer's clock shows %s: one of the two is wrong; by this one it starts at %s",
+			clockText(t.Issued), clockText(now.Wall), clockText(t.Issued-maxBehind))
+		return 0, 0, &advised{err, wrongClock}
 	case at >= t.Death && now.Err != nil:
 		return 0, 0, now.Err
 	case at >= t.Death:
-		return no(DetachedLicenseExpired, "it ended at %s", time.Unix(t.Death, 0).UTC().Format(time.RFC3339))
+		return no(DetachedLicenseExpired, "it ended at %s", clockText(t.Death))
 	}
 	for _, f := range in.License.Features {
 		switch {
 		case f.ProductNumber != product || f.FeatureNumber != feature:
 		case f.ValidFrom > at:
-			return no(FeatureInactive, "the feature is valid from %s", time.Unix(f.ValidFrom, 0).UTC().Format(time.RFC3339))
+			return no(FeatureInactive, "the feature is valid from %s", clockText(f.ValidFrom))
 		case f.ValidUpTo != 0 && f.ValidUpTo <= at:
-			return no(FeatureExpired, "the feature was valid up to %s", time.Unix(f.ValidUpTo, 0).UTC().Format(time.RFC3339))
+			return no(FeatureExpired, "the feature was valid up to %s", clockText(f.ValidUpTo))
 		}
 	}
 	if err := m.self.matches(in.License); err != nil {
@@ -131,9 +138,35 @@ func (m *Manager) mayRun(in *detach.Installed, product, feature uint32, now ledg
 	return at, min(m.grantSeconds(), t.Death-at), nil
 }
 
+// wrongClock is what to do where two clocks differ.
+const wrongClock = "Set the clock right that is wrong: this computer's, and then the license works at once; or that of the key's manager, for the licenses to come."
+
+func clockText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
+// untrusted is nil, or why an installed license does not count for this program.
+func untrusted(in *detach.Installed) error {
+	err := in.Verify()
+	if err == nil {
+		return nil
+	}
+	return &advised{
+		&detach.Refusal{Code: InvalidDigest, Message: fmt.Sprintf("license %d: %v", in.License.Terms.License, err)},
+		"Give the license back, and install one by a vendor that this program trusts: this one was installed by a program that trusts others.",
+	}
+}
+
 // grantSeconds is the length of a grant, rounded up.
 func (m *Manager) grantSeconds() int64 {
-	return int64((m.opts.GrantLength + time.Second - 1) / time.Second)
+	return wholeSeconds(m.opts.GrantLength)
+}
+
+// wholeSeconds is d in seconds, rounded up.
+func wholeSeconds(d time.Duration) int64 {
+	whole := int64(d / time.Second)
+	if d%time.Second > 0 {
+		whole++
+	}
+	return whole
 }
 
 // grants remembers until when programs were told they may run, so that a

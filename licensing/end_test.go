@@ -1,12 +1,16 @@
 package licensing_test
 
 import (
+	"context"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/storage"
 )
 
 // written is how many batches the office's key has seen. The office is down.
@@ -66,4 +70,64 @@ func TestPoolTimeOverARestart(t *testing.T) {
 			s.checkPromises()
 		})
 	}
+}
+
+// A Close whose context has ended closes all the same, says so, and loses nothing that
+// was answered.
+func TestCloseWithoutTime(t *testing.T) {
+	s := newStage(t)
+	s.office.lend(s.laptop, 1)
+	_, err := s.laptop.check(1)
+	s.ok(err)
+	ended, cancel := context.WithCancel(s.ctx)
+	cancel()
+	for _, m := range []*machine{s.laptop, s.office} {
+		err := m.Close(ended)
+		s.refused(err, context.Canceled)
+		if err == nil || !strings.Contains(err.Error(), "is closed") || strings.Contains(err.Error(), "nothing happened") {
+			t.Errorf("%s: %v", m.name, err)
+		}
+		s.refused(m.Install(s.ctx, nil, nil), licensing.ErrClosed)
+		s.ok(m.Close(s.ctx))
+		m.reopen()
+	}
+	if _, err := s.laptop.check(1); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+	s.checkPromises()
+}
+
+// Where the first Close is still at work, the second one does not say that nothing
+// happened.
+func TestCloseTwiceAtOnce(t *testing.T) {
+	s := newStage(t)
+	busy := &busyStore{Store: s.office.disk, began: make(chan struct{}), goOn: make(chan struct{})}
+	s.office.store.mu.Lock()
+	s.office.store.store = busy
+	s.office.store.mu.Unlock()
+	closed := make(chan error)
+	go func() { closed <- s.office.Close(s.ctx) }()
+	<-busy.began
+	ended, cancel := context.WithCancel(s.ctx)
+	cancel()
+	err := s.office.Close(ended)
+	s.refused(err, context.Canceled)
+	if err == nil || !strings.Contains(err.Error(), "still at work") {
+		t.Errorf("the second Close says %v", err)
+	}
+	close(busy.goOn)
+	s.ok(<-closed)
+}
+
+// busyStore does not begin to write before it may go on.
+type busyStore struct {
+	storage.Store
+	once        sync.Once
+	began, goOn chan struct{}
+}
+
+func (b *busyStore) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	b.once.Do(func() { close(b.began) })
+	<-b.goOn
+	return b.Store.Update(ctx, fn)
 }

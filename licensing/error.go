@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
@@ -72,6 +73,10 @@ func fail(op string, err error) error {
 		return err
 	}
 	e := &Error{Op: op, Err: err}
+	var special *advised
+	if errors.As(err, &special) {
+		defer func() { e.Advice = special.advice }()
+	}
 	var refusal *detach.Refusal
 	var doc *document.Error
 	var earlier *failedEarlier
@@ -92,6 +97,10 @@ func fail(op string, err error) error {
 		e.Code, e.Message = RequestFailed, "given up before it was done; nothing happened"
 	case errors.Is(err, ledger.ErrClock):
 		e.Code, e.Message = RTCError, err.Error()
+	case errors.Is(err, device.ErrWornOut):
+		e.Code, e.Message = StorageCorrupted, wornText
+		e.Advice = "Ask the vendor for a new key. What is out stays valid until its death time."
+		return e
 	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrClosed):
 		e.Code, e.Message = StorageCorrupted, "the store refuses changes: "+err.Error()
 	case errors.Is(err, ledger.ErrClosed):
@@ -123,6 +132,14 @@ func refused(reason error) error {
 	}
 	return &failedEarlier{reason}
 }
+
+// advised is an error with better advice than its code's.
+type advised struct {
+	error
+	advice string
+}
+
+func (e *advised) Unwrap() error { return e.error }
 
 // failedEarlier refuses a change because the store failed at an earlier one. It
 // does not wrap the reason: that one is unknown, this one is not.

@@ -171,3 +171,45 @@ func TestBadger(t *testing.T) {
 	w.checkPromises()
 	w.ok(office.Close(w.ctx))
 }
+
+// A program that goes on asking after its license has ended enters the end once, and
+// that lasts: it does not come back with the wall clock.
+func TestAskingAfterTheEnd(t *testing.T) {
+	w := newWorld(t)
+	office := w.office(feature(1, 3), feature(2, 3))
+	laptop := w.laptop("LAPTOP", office)
+	office.lend(laptop, 1)
+	_, err := laptop.check(1)
+	w.ok(err)
+	ask := func(times int) uint64 {
+		before, err := laptop.Verify(w.ctx)
+		w.ok(err)
+		for range times {
+			laptop.watch.turn(time.Minute)
+			_, err := laptop.check(1)
+			w.refused(err, licensing.DetachedLicenseExpired)
+		}
+		after, err := laptop.Verify(w.ctx)
+		w.ok(err)
+		return after.Batches - before.Batches
+	}
+	laptop.watch.turn(25 * time.Hour)
+	if n := ask(24 * 60); n != 1 {
+		t.Errorf("asking for a day after the end made %d batches, want 1", n)
+	}
+	laptop.watch.shift(-30 * time.Hour)
+	laptop.reopen()
+	_, err = laptop.check(1)
+	w.refused(err, licensing.DetachedLicenseExpired)
+	// So it is where the end was entered by another change.
+	laptop.watch.shift(30 * time.Hour)
+	laptop.reopen()
+	office.watch.turn(50 * time.Hour)
+	office.lend(laptop, 1)
+	laptop.watch.turn(25 * time.Hour)
+	office.watch.turn(25 * time.Hour)
+	office.lend(laptop, 2)
+	if n := ask(60); n != 0 {
+		t.Errorf("asking for an hour after an end that was entered made %d batches", n)
+	}
+}

@@ -38,7 +38,7 @@ type Feature struct {
 	Expired         bool
 	RDPForbidden    bool
 	VMForbidden     bool
-	Inaccessible    bool // its key is pulled out, or the key's manager is silent
+	Inaccessible    bool // its key is pulled out, the key's manager is silent, or its license does not count here
 	Remote          bool // its key is at another manager
 }
 
@@ -191,6 +191,7 @@ func (m *Manager) shelves(only *uint64) []shelf {
 		add(shelf{id, t.Vendor, all, func(x *document.Feature) Feature {
 			f := newFeature(id, t.Vendor, x, now.Unix)
 			f.Max, f.Free = t.Seats, t.Seats
+			f.Inaccessible = untrusted(in) != nil
 			return f
 		}})
 	}

@@ -1,12 +1,16 @@
 package licensing_test
 
 import (
+	"crypto/ed25519"
 	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/storage/memory"
+	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
 // A key that was pulled out and put back before anybody looked is as good as one that
@@ -54,4 +58,38 @@ func TestReplugSetBack(t *testing.T) {
 	if diff := cmp.Diff(before, office.look()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A key that goes from one bus to another is found by the first call, whichever of the
+// two comes first.
+func TestKeyGoesToAnotherBus(t *testing.T) {
+	w := newWorld(t)
+	office := w.bare("OFFICE", memory.New())
+	buses := []*simulator.Bus{office.bus, simulator.New()}
+	office.opts.Buses = append(office.opts.Buses, buses[1])
+	config := simulator.Config{
+		KeyID: worldKey, Model: uint8(licensing.ModelSign), Vendor: worldVendor,
+		VendorPublic: w.vendor.Public().(ed25519.PublicKey), File: filepath.Join(t.TempDir(), "key"),
+	}
+	key, err := buses[0].Add(config)
+	w.ok(err)
+	office.keys = append(office.keys, key)
+	w.ok(office.boot())
+	w.ok(office.Install(w.ctx, office.pool(feature(1, 3)), nil))
+	for i := range 4 {
+		w.ok(key.Close())
+		key, err = buses[(i+1)%2].Add(config)
+		w.ok(err)
+		office.keys[0] = key
+		laptop := w.laptop("LAPTOP", office)
+		d, err := office.Detach(w.ctx, office.request(laptop, 1), nil)
+		if err != nil {
+			t.Fatalf("after move %d: %v", i+1, err)
+		}
+		w.ok(laptop.Install(w.ctx, d.License, nil))
+		w.ok(office.Install(w.ctx, laptop.giveBack(d.LicenseID), nil))
+	}
+	w.checkPromises()
+	w.ok(office.Close(w.ctx))
+	w.ok(key.Close())
 }

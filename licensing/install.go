@@ -128,6 +128,9 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 	if _, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) }); err != nil {
 		return err
 	}
+	if err := s.Ready(ctx); err != nil {
+		return err // the pool could not follow
+	}
 	s.mu.Lock()
 	s.brought = brought{license.Head.Counter, request}
 	s.mu.Unlock()

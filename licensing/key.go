@@ -38,8 +38,8 @@ type Key struct {
 	Manufactured time.Time // of a hardware key; zero: not known
 	Installed    time.Time // of a software key
 	Expired      bool
-	Inaccessible bool   // pulled out
-	Problem      string // why its pool changes nothing now, "" where it does
+	Inaccessible bool   // pulled out, or a license that does not count here
+	Problem      string // why its pool changes nothing now, or its license grants nothing; "" where they do
 	Remote       bool   // it is at another manager
 	Manager      uint64 // of a remote key: lmsId of that manager
 }
@@ -72,9 +72,14 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	state, now := m.local.Read()
 	for in := range state.AllInstalled() {
 		t := in.License.Terms
+		problem := ""
+		if err := untrusted(in); err != nil {
+			problem = err.Error()
+		}
 		keys = append(keys, Key{
 			ID: uint64(document.ShortID(t.License)), Model: ModelDL, Vendor: t.Vendor,
 			Products: products(in.License.Features), Installed: time.Unix(in.At, 0), Expired: t.Death <= now.Unix,
+			Inaccessible: problem != "", Problem: problem,
 		})
 	}
 	for _, r := range away {
@@ -102,6 +107,9 @@ func (s *slot) describe() Key {
 		if err == nil {
 			err = pool.Refusal()
 		}
+	}
+	if err == nil && s.worn() {
+		k.Problem = wornText
 	}
 	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()
@@ -212,5 +220,6 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 	if _, now := pool.Read(); now.Err != nil {
 		s.confirm(ctx) // the key may know the time better
 	}
+	s.watchClock(pool)
 	return pool, s.update(ctx)
 }

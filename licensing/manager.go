@@ -84,8 +84,15 @@ const ledgerRules = 1
 // fail: the manager can be read, and refuses every change and every grant.
 func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options) (*Manager, error) {
 	m := &Manager{store: store, opts: opts.withDefaults(), ended: make(chan struct{})}
+	if err := m.opts.check(); err != nil {
+		return nil, fail("open", err)
+	}
 	if err := m.open(ctx, anchor); err != nil {
-		return nil, fail("open", errors.Join(err, m.Close(context.WithoutCancel(ctx))))
+		err = fail("open", err)
+		if unclosed := m.Close(context.WithoutCancel(ctx)); unclosed != nil {
+			err = errors.Join(err, unclosed)
+		}
+		return nil, err
 	}
 	return m, nil
 }
@@ -145,7 +152,9 @@ func (m *Manager) newClock() *ledger.Clock {
 // Close gives the licenses' last grants and the time to the store, lets go of
 // the keys and ends. Operations that come later fail with ErrClosed. Closing
 // twice is harmless. It waits for the operations under way; when ctx ends first
-// it gives them up, and with them what they ask of other managers just then.
+// it gives them up, and with them what they ask of other managers just then. The
+// manager is closed also where Close fails: then what it would have recorded last may
+// be missing, as after a crash.
 func (m *Manager) Close(ctx context.Context) error {
 	idle, first := m.gate.close()
 	if !first {
@@ -153,7 +162,8 @@ func (m *Manager) Close(ctx context.Context) error {
 		case <-m.ended:
 			return nil
 		case <-ctx.Done():
-			return fail("close", ctx.Err())
+			return &Error{Op: "close", Code: RequestFailed, Err: ctx.Err(), Advice: "Close it again to wait for that.",
+				Message: "the manager is closed, but the call that ends it is still at work"}
 		}
 	}
 	defer close(m.ended)
@@ -172,9 +182,22 @@ func (m *Manager) Close(ctx context.Context) error {
 		errs = append(errs, m.local.Close(ctx))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fail("close", err)
+		return closed(err)
 	}
 	return nil
+}
+
+// closed is the error of a Close that did not end in good order.
+func closed(err error) error {
+	e := &Error{Op: "close", Code: InternalError, Err: err,
+		Message: "the manager is closed, but its end may not be recorded: " + err.Error(),
+		Advice:  "Nothing is lost that was answered. Open it again when it is needed: the next start takes this end for a crash.",
+	}
+	var own *Error
+	if errors.As(fail(e.Op, err), &own) {
+		e.Code = own.Code
+	}
+	return e
 }
 
 // begin is called first in every operation; the caller calls the function it

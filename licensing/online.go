@@ -289,9 +289,9 @@ func (m *Manager) notBehind(ahead int64) error {
 		return nil
 	}
 	here := m.opts.Clock.Now().UTC()
-	return &detach.Refusal{Code: RTCError, Message: fmt.Sprintf(
-		"this computer's clock shows %s and that of the key's manager %s: it is too far behind",
-		here.Format(time.RFC3339), here.Add(time.Duration(ahead)*time.Second).Format(time.RFC3339))}
+	return &advised{&detach.Refusal{Code: RTCError, Message: fmt.Sprintf(
+		"this computer's clock shows %s and that of the key's manager %s: one of the two is wrong, and a license made now would not start here",
+		here.Format(time.RFC3339), here.Add(time.Duration(ahead)*time.Second).Format(time.RFC3339))}, wrongClock}
 }
 
 // unobtained is what becomes of an intent whose request failed.
@@ -299,7 +299,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 	again := !m.intents.unsent(i.ID) // it may have been asked before
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
-	own, isOwn := errors.AsType[*detach.Refusal](err)
+	_, isOwn := errors.AsType[*detach.Refusal](err)
 	// What was asked before may still be on its way there: then even a refusal is
 	// only certain when it was recalled.
 	recalled := again && isRefused && refused.Code == DetachedLicenseNotFound
@@ -321,7 +321,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 	case recalled:
 		return errRecalled
 	case isOwn && certain:
-		return own
+		return err
 	case isRefused:
 		m.intents.hurry(i.ID)
 		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}

@@ -15,7 +15,8 @@ import (
 
 // Options are a Manager's settings. The zero Options make a manager without
 // keys that trusts nobody, which can be asked for its fingerprint only. Open
-// copies them: what is changed later changes nothing.
+// copies them: what is changed later changes nothing. It refuses by name
+// what cannot be meant: a negative length of time, say, or a vendor's key that is none.
 type Options struct {
 	// Vendors are the vendors whose licenses count, by public code. Every
 	// document must lead back to one of these keys.
@@ -38,11 +39,12 @@ type Options struct {
 	// Policy is what the administrator allows. The zero Policy forbids nothing.
 	Policy Policy
 
-	// GrantLength is how long one Check grants. Zero: a minute.
+	// GrantLength is how long one Check grants, at most until the license's death
+	// time; rounded up to seconds. Zero: a minute.
 	GrantLength time.Duration
 
 	// SkewAllowance is how long after the death time a seat stays out, for
-	// recipients whose clock is behind. Zero: not at all.
+	// recipients whose clock is behind; rounded up to seconds. Zero: not at all.
 	SkewAllowance time.Duration
 
 	// Clock is the time. Nil: the computer's.
@@ -66,6 +68,41 @@ type Policy = detach.Policy
 // concurrent use.
 type Clock = ledger.Wall
 
+// check refuses by its name what cannot be meant.
+func (o *Options) check() error {
+	for publicCode, key := range o.Vendors {
+		if len(key) != ed25519.PublicKeySize {
+			return invalid("Options.Vendors", "the key of vendor %s (%d) has %d bytes, want %d", PublicCodeText(publicCode), publicCode, len(key), ed25519.PublicKeySize)
+		}
+	}
+	for i, bus := range o.Buses {
+		if bus == nil {
+			return invalid("Options.Buses", "number %d is nil", i)
+		}
+	}
+	if o.Peers != nil && o.Peers.Exchange == nil {
+		return invalid("Options.Peers.Exchange", "it must be set")
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"GrantLength", o.GrantLength},
+		{"SkewAllowance", o.SkewAllowance},
+		{"ClockStep", o.ClockStep},
+		{"ClockGap", o.ClockGap},
+		{"Policy.MaxDuration", o.Policy.MaxDuration},
+	} {
+		if d.value < 0 {
+			return invalid("Options."+d.name, "%v, want 0 or more", d.value)
+		}
+	}
+	if d := o.Policy.MaxDuration; d%time.Second != 0 {
+		return invalid("Options.Policy.MaxDuration", "%v is not whole seconds", d)
+	}
+	return nil
+}
+
 // withDefaults is a copy of its own, with the defaults filled in.
 func (o *Options) withDefaults() Options {
 	var d Options
@@ -80,7 +117,7 @@ func (o *Options) withDefaults() Options {
 		p.Addresses = slices.Clone(p.Addresses)
 		d.Peers = &p
 	}
-	if d.GrantLength <= 0 {
+	if d.GrantLength == 0 {
 		d.GrantLength = time.Minute
 	}
 	if d.Clock == nil {

@@ -359,6 +359,9 @@ func TestClocksDiffer(t *testing.T) {
 		})
 		_, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
 		w.refused(err, licensing.RTCError)
+		if e, ok := errors.AsType[*licensing.Error](err); !ok || !strings.Contains(e.Message, "one of the two") || !strings.Contains(e.Advice, "key's manager") {
+			t.Errorf("it blames one of the clocks alone: %#v", e)
+		}
 		for _, m := range []*machine{office, laptop} {
 			if shows := m.watch.Now().UTC().Format("2006-01-02T15:04"); !strings.Contains(err.Error(), shows) {
 				t.Errorf("it does not say that %s shows %s: %v", m.name, shows, err)

@@ -80,13 +80,18 @@ func (r *rack) scan(ctx context.Context, m *Manager) {
 		return
 	}
 	defer r.scanning.release()
+	// A key that went from one bus to another is first let go of there.
+	plugged := make([][]transport.KeyInfo, len(m.opts.Buses))
 	for number, bus := range m.opts.Buses {
 		infos, err := bus.Keys(ctx)
 		if err != nil {
 			m.opts.Logger.Warn("a bus cannot be listed", "error", err)
 			continue
 		}
+		plugged[number] = infos
 		r.forget(number, infos)
+	}
+	for number, infos := range plugged {
 		for _, info := range infos {
 			at := place{number, info.ID}
 			err := r.heal(ctx, m, at)
@@ -154,7 +159,7 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 		return errors.Join(err, key.Close())
 	}
 	old := r.find(info.ID)
-	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key}
+	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key, log: m.opts.Logger}
 	switch {
 	case old == nil:
 	case old.unseen:

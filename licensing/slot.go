@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type slot struct {
 	unread  bool                         // something is stored of the pool, and cannot be believed
 	err     error                        // why the pool on the key is not served
 	brought brought                      // the pool license on its way into the key
+	log     *slog.Logger
+	wear    wear // of the key, as far as the log was told
+	ahead   bool // the log was told that the pool's time is
 }
 
 // brought is the counter of a pool license and the request that brought it.
@@ -121,6 +125,7 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 		return err
 	}
 	defer s.loading.release()
+	s.watchWear()
 	license, err := s.read(ctx, m)
 	pool, _ := s.served()
 	if err == nil && license != nil && pool == nil {
@@ -174,7 +179,12 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 	if err != nil {
 		return nil, err
 	}
-	if err := s.examine(ctx, m, pool); err != nil {
+	err = s.examine(ctx, m, pool)
+	if err == nil {
+		state, _ := pool.Read()
+		err = state.Vouched() // the ledger may be of a program that trusts others
+	}
+	if err != nil {
 		return nil, errors.Join(err, pool.Close(ctx))
 	}
 	s.clock.Raise(license.Head.Issued)
@@ -187,6 +197,21 @@ func (s *slot) confirm(ctx context.Context) {
 	t, err := withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
 	if err == nil {
 		s.clock.Raise(t.Unix())
+	}
+}
+
+// watchClock tells the log when the pool's time is so far ahead of the wall clock that the
+// licenses made now do not start at once, and again after it was not.
+func (s *slot) watchClock(pool *ledger.Ledger[*detach.Pool]) {
+	_, now := pool.Read()
+	ahead := now.Unix - now.Wall
+	s.mu.Lock()
+	told := s.ahead
+	s.ahead = ahead > maxBehind
+	s.mu.Unlock()
+	if ahead > maxBehind && !told {
+		s.log.Warn("a pool's time is ahead of this computer's clock, which was ahead before or is behind now: licenses made now start only when the recipient's clock gets there",
+			"key", s.info.ID, "ahead", time.Duration(ahead)*time.Second, "start after", time.Duration(ahead-maxBehind)*time.Second)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/device"
@@ -164,7 +163,7 @@ func (s *slot) ledger(m *Manager, public ed25519.PublicKey, clock *ledger.Clock)
 		Name:  poolName(s.info.ID),
 		Store: m.store,
 		Empty: detach.NewPool(detach.Trust{
-			Key: s.info.ID, Public: public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),
+			Key: s.info.ID, Public: public, Vendor: m.vendor, Skew: wholeSeconds(m.opts.SkewAllowance),
 		}),
 		Rules:   ledgerRules,
 		Clock:   clock,

@@ -24,7 +24,8 @@ type Report struct {
 
 // Verify goes through everything that is stored of this manager and of the pools
 // whose keys are here: the chains of batches, their hashes and signatures, the
-// counters, and that no seat was minted. Its error names the first thing that
+// counters, that no seat was minted, and that the licenses installed here are by
+// vendors that this program trusts. Its error names the first thing that
 // does not add up. It reads in small pieces while work goes on.
 func (m *Manager) Verify(ctx context.Context) (Report, error) {
 	const op = "verify"
@@ -42,6 +43,12 @@ func (m *Manager) Verify(ctx context.Context) (Report, error) {
 	}
 	if err := add(m.local.Verify(ctx)); err != nil {
 		return report, fail(op, refused(err))
+	}
+	state, _ := m.local.Read()
+	for in := range state.AllInstalled() {
+		if err := untrusted(in); err != nil {
+			return report, fail(op, err)
+		}
 	}
 	for _, s := range m.rack.all() {
 		pool, _ := s.served()

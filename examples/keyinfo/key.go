@@ -73,7 +73,7 @@ func (k *key) ask(ctx context.Context, bus transport.Bus, id transport.KeyID) er
 		return err
 	}
 	k.ID, k.Model, k.Firmware, k.Vendor = info.ID, models[info.Model], info.Firmware, licensing.PublicCodeText(info.Vendor)
-	k.Manufactured, k.WritesLeft, k.Health = &info.Manufactured, info.WritesLeft, health(info)
+	k.Manufactured, k.WritesLeft, k.Health = &info.Manufactured, info.WritesLeft, health(info, d.Worn() != nil)
 	pool, err := d.Pool(ctx)
 	if err != nil && !errors.Is(err, device.ErrNoPool) {
 		return err
@@ -101,10 +101,13 @@ func (k *key) ask(ctx context.Context, bus transport.Bus, id transport.KeyID) er
 // few months.
 const fewWrites = 100_000
 
-func health(i device.Info) string {
+// health tells how a key is. One that is spent has no writes left but those it keeps back.
+func health(i device.Info, spent bool) string {
 	switch {
 	case i.WornOut:
 		return "worn out: it can be read, and signs nothing more"
+	case spent:
+		return "worn out: it can be read, and keeps its last writes back"
 	case i.ClockDied:
 		return "the battery of its clock is empty"
 	case i.WritesLeft < fewWrites:

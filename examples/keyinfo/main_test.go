@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/examples/internal/demo"
 	"github.com/sojournlm/sojourn/transport"
 	"github.com/sojournlm/sojourn/transport/simulator"
@@ -95,6 +96,23 @@ func TestHealth(t *testing.T) {
 	keys, err := inspect(t.Context(), b)
 	if err != nil || keys[0].Clock != nil || !strings.Contains(keys[0].Health, "battery") {
 		t.Errorf("%+v, %v", keys, err)
+	}
+}
+
+func TestHealthOfWriting(t *testing.T) {
+	for _, c := range []struct {
+		info  device.Info
+		spent bool
+		want  string
+	}{
+		{device.Info{WritesLeft: fewWrites}, false, "good"},
+		{device.Info{WritesLeft: fewWrites - 1}, false, "nearly worn out"},
+		{device.Info{WritesLeft: 5}, true, "worn out: it can be read, and keeps its last writes back"},
+		{device.Info{WornOut: true}, true, "worn out: it can be read, and signs nothing more"},
+	} {
+		if got := health(c.info, c.spent); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.info, got, c.want)
+		}
 	}
 }
 

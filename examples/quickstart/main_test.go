@@ -174,6 +174,17 @@ func TestStory(t *testing.T) {
 		must(t, os.Remove(filepath.Join(dir, finishedFile)))
 		notOpened(t, dir, "that run did not finish")
 	})
+	t.Run("on altered files", func(t *testing.T) {
+		dir := again(t)
+		for _, name := range []string{poolFile, fingerprintFile, seatFile, returnFile} {
+			name = filepath.Join(dir, carriedDir, name)
+			file, err := os.ReadFile(name)
+			must(t, err)
+			file[len(file)/2] ^= 1 // as the replay itself does
+			must(t, os.WriteFile(name, file, 0o600))
+		}
+		run(t, "-replay", dir).want(t, 0, ", which is not genuine, as a known computer: refused", "Nothing was minted, nothing was lost")
+	})
 	t.Run("on a store that was put back", func(t *testing.T) {
 		dir := again(t)
 		store := filepath.Join(dir, "LAPTOP", storeDir)

@@ -82,7 +82,8 @@ func presentFiles(ctx context.Context, dir string, office *computer, public ed25
 }
 
 // presented installs a file, and the same file with one bit altered; an altered
-// fingerprint is also added to the known computers.
+// fingerprint is added to the known computers. One that is altered already is added as
+// it is: to alter it once more may make it genuine.
 func (c *computer) presented(ctx context.Context, file []byte) error {
 	if err := c.refused("", c.Install(ctx, file, nil)); err != nil {
 		return err
@@ -90,6 +91,9 @@ func (c *computer) presented(ctx context.Context, file []byte) error {
 	altered := slices.Clone(file)
 	altered[len(altered)/2] ^= 1
 	if info, err := detach.Inspect(file); err == nil && info.Kind == detach.KindFingerprint {
+		if detach.Verify(file, nil) != nil {
+			return c.refused(", which is not genuine, as a known computer", c.AddFingerprint(ctx, licensing.FingerprintFields{Fingerprint: file}, nil))
+		}
 		return c.refused(", one bit altered, as a known computer", c.AddFingerprint(ctx, licensing.FingerprintFields{Fingerprint: altered}, nil))
 	}
 	return c.refused(", one bit altered", c.Install(ctx, altered, nil))

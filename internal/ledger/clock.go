@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -68,7 +69,7 @@ type Clock struct {
 }
 
 // NewClock is a clock over wall that believes a step forward of up to step while
-// it runs and of up to gap between the mark and the start. Zeros mean
+// it runs and of up to gap between the mark and the start, neither negative. Zeros mean
 // [DefaultStep] and [DefaultGap].
 func NewClock(wall Wall, step, gap time.Duration) *Clock {
 	if step == 0 {
@@ -135,7 +136,7 @@ func (c *Clock) Raise(unix int64) {
 // read advances everything to now and says what it shows.
 func (c *Clock) read() Moment {
 	wall := c.advance()
-	tolerance := c.step + c.slack
+	tolerance := c.step + min(c.slack, math.MaxInt64-c.step)
 	if !c.trusted {
 		tolerance = c.gap
 	}

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -218,6 +219,20 @@ func TestWalls(t *testing.T) {
 		}
 		if d := time.Since(wall.Now()).Abs(); d > time.Minute {
 			t.Errorf("%T: %v off", wall, d)
+		}
+	}
+}
+
+// A clock that believes everything believes it also after a while.
+func TestClockWithoutBounds(t *testing.T) {
+	hands := newHands()
+	clock := ledger.NewClock(hands, math.MaxInt64, math.MaxInt64)
+	clock.Start(noon.Unix())
+	for range 5 {
+		hands.pass(30 * 24 * time.Hour)
+		hands.step(365 * 24 * time.Hour)
+		if now := clock.Now(); now.Err != nil || now.Unix != hands.Now().Unix() {
+			t.Fatalf("%+v, want %v", now, hands.Now())
 		}
 	}
 }

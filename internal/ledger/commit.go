@@ -279,6 +279,9 @@ func (l *Ledger[S]) commit(ctx context.Context, d *draft[S]) (*batch, *tip[S], e
 	if err != nil {
 		return nil, nil, l.failAt("commit", h.Seq, err)
 	}
+	if err := l.ready(ctx); err != nil {
+		return nil, nil, l.failAt("commit", h.Seq, err)
+	}
 	if err := l.store(ctx, d.base, b); err != nil {
 		return nil, nil, err
 	}

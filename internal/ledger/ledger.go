@@ -43,6 +43,10 @@ const (
 // Anchor is what a ledger needs of a key: one of hardware, or a file outside the
 // store that acts as one. Its methods are called by one goroutine at a time, and
 // end when ctx does.
+//
+// An anchor that wears out also has Ready(ctx) error. It is asked before each batch is
+// stored, and its error refuses the batch: once stored, a batch that is never signed
+// would be in doubt for ever.
 type Anchor interface {
 	// Checkpoint is the newest head the key was told of, signed.
 	Checkpoint(ctx context.Context) (document.Checkpoint, error)
@@ -176,6 +180,13 @@ func (l *Ledger[S]) Read() (S, Moment) {
 	}
 	l.due.Store(next)
 	return next.state, now
+}
+
+// Overdue says whether time has made something due that is not entered yet: Read shows
+// it, and the next batch enters it.
+func (l *Ledger[S]) Overdue() bool {
+	t, now := l.tip.Load(), l.cfg.Clock.Now()
+	return now.Err == nil && len(t.state.Due(now.Unix)) > 0
 }
 
 // Refusal is nil, or why every change is refused, and every grant should be. It

@@ -280,3 +280,55 @@ func count(t *testing.T, s *memory.Store) (n int) {
 	}
 	return n
 }
+
+// worn is a key that can keep nothing more.
+type worn struct{ *key }
+
+func (worn) Ready(context.Context) error { return errWorn }
+
+var errWorn = errors.New("worn out")
+
+// What a worn out key would never sign is refused before it is stored: a certain no, on
+// which nothing waits.
+func TestWornAnchorIsAskedFirst(t *testing.T) {
+	s, k := memory.New(), newKey()
+	l := open(t, config(s, k, newHands()))
+	must(t, l, 1)
+	l.Close(context.Background())
+	before := s.Clone()
+	cfg := config(s, k, newHands())
+	cfg.Anchor = worn{k}
+	l = open(t, cfg)
+	_, err := l.Do(context.Background(), adding(2))
+	if !errors.Is(err, errWorn) || errors.Is(err, storage.ErrUnknown) {
+		t.Errorf("refused with %v, want a certain no", err)
+	}
+	if l.InDoubt() || l.Refusal() != nil {
+		t.Errorf("in doubt %v, refusal %v", l.InDoubt(), l.Refusal())
+	}
+	if _, err := l.Do(context.Background(), adding(1)); !errors.Is(err, errThere) {
+		t.Errorf("what needs no batch is answered with %v", err)
+	}
+	l.Close(context.Background())
+	if diff := cmp.Diff(dump(t, before), dump(t, s)); diff != "" {
+		t.Errorf("the store changed (-before +after):\n%s", diff)
+	}
+}
+
+func dump(t *testing.T, s storage.Store) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := s.View(context.Background(), func(r storage.Reader) error {
+		for p, err := range r.Scan("") {
+			if err != nil {
+				return err
+			}
+			all[p.Key] = string(p.Value)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

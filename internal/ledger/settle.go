@@ -120,6 +120,14 @@ func (l *Ledger[S]) advance(ctx context.Context, b *batch) (document.Checkpoint,
 	return c, nil
 }
 
+// ready asks an anchor that can tell whether it can keep another batch.
+func (l *Ledger[S]) ready(ctx context.Context) error {
+	if a, ok := l.cfg.Anchor.(interface{ Ready(context.Context) error }); ok {
+		return a.Ready(ctx)
+	}
+	return nil
+}
+
 // checkpoint reads where the key is.
 func (l *Ledger[S]) checkpoint(ctx context.Context) (document.Checkpoint, error) {
 	c, err := l.cfg.Anchor.Checkpoint(ctx)

@@ -125,6 +125,7 @@ func message(e *licensing.Error) string {
 		{licensing.ErrDamaged, "the store is damaged, so nothing is changed or granted"},
 		{storage.ErrFull, "the store has too little room left; nothing happened"},
 		{licensing.ErrUnknown, "it is not known whether this happened"},
+		{device.ErrWornOut, "the key is worn out: it can be read, and takes no change any more"},
 		{licensing.ErrClosed, "the license manager is shutting down"},
 	} {
 		if errors.Is(e.Err, known.err) {

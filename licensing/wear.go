@@ -1,0 +1,61 @@
+package licensing
+
+import (
+	"context"
+
+	"github.com/sojournlm/sojourn/device"
+)
+
+// fewWrites is when the log is told that a key should be replaced: at a thousand
+// batches a day a few months before it is worn out.
+const fewWrites = 100_000
+
+// wear is how worn a key is.
+type wear uint8
+
+const (
+	wearNone wear = iota
+	wearSoon
+	wearOut
+)
+
+// Ready says that the key can keep another batch. It is what a [ledger.Anchor] that wears
+// out has.
+func (s *slot) Ready(ctx context.Context) error {
+	_, err := withKey(ctx, s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Ready(ctx) })
+	s.watchWear()
+	return err
+}
+
+const wornText = "the key is worn out: it can be read, and takes no change any more"
+
+// worn reports whether the connected key is worn out. It does not ask the key.
+func (s *slot) worn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key != nil && s.key.Worn() != nil
+}
+
+// watchWear tells the log once that the key is nearly worn out, and once that it is.
+func (s *slot) watchWear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key == nil {
+		return
+	}
+	left, now := s.key.WritesLeft(), wearNone
+	switch {
+	case s.key.Worn() != nil:
+		now = wearOut
+	case left < fewWrites:
+		now = wearSoon
+	}
+	if now <= s.wear {
+		return
+	}
+	if s.wear = now; now == wearOut {
+		s.log.Error("a key is worn out: its pool takes no change any more; ask the vendor for a new key", "key", s.info.ID, "writes left", left)
+		return
+	}
+	s.log.Warn("a key is nearly worn out; ask the vendor for a new key in good time", "key", s.info.ID, "writes left", left)
+}
