@@ -50,8 +50,9 @@ type Detached struct {
 // ChangeOptions are what any change may be given.
 type ChangeOptions struct {
 	// RequestKey makes a change safe to ask for again: the same key with the
-	// same request gives the same answer. It is kept until the license's death
-	// time. Empty: none.
+	// same request gives the same answer, also where that was that there is nothing
+	// to do. It is kept until the license's death time, or for a day where no license
+	// is concerned. Empty: none.
 	RequestKey string
 }
 
