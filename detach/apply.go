@@ -47,6 +47,7 @@ func (p *Pool) applyDetached(at ledger.Position, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("license %d: %w", t.License, err)
 	}
+	r.number = p.freeNumber()
 	p.remember(r)
 	p.show(r)
 	p.take(r)
@@ -54,7 +55,7 @@ func (p *Pool) applyDetached(at ledger.Position, body []byte) error {
 	return nil
 }
 
-// admit makes the record of a new license whose numbers fit the pool.
+// admit makes the record, without a number yet, of a new license that fits the pool.
 func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 	head := p.Head()
 	switch {
@@ -70,9 +71,9 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 	r := &Record{
 		License: t.License, Issued: t.Issued, Duration: uint32(t.Duration), Seats: t.Seats,
 		Seq: at.Seq, Index: uint32(at.Index), Recipient: p.recipient(t.Recipient),
-		due: t.Death, pool: p.license, features: make([]uint16, len(t.Features)),
+		due: t.Death, choice: &choice{p.license, make([]uint16, len(t.Features))},
 	}
-	if _, ok := p.records.Get(r); ok {
+	if p.short(document.ShortID(t.License)) != nil {
 		return nil, errors.New("its short id is in use")
 	}
 	if t.Request.Key != (document.Hash{}) {
@@ -96,6 +97,9 @@ func (p *Pool) admit(at ledger.Position, t document.Terms) (*Record, error) {
 		}
 		r.features[i] = uint16(place)
 	}
+	if same, ok := p.choices.Get(chosen{choice: r.choice}); ok {
+		r.choice = same.choice
+	}
 	return r, nil
 }
 
@@ -113,8 +117,11 @@ func (p *Pool) find(ref document.FeatureRef) (int, bool) {
 // same, so that its licenses share it.
 func (p *Pool) recipient(c document.Recipient) *document.Recipient {
 	shared := &c
-	p.out.Ascend(&Record{Recipient: &c}, func(r *Record) bool {
-		if o := r.Recipient; o.ID == c.ID && o.HostName == c.HostName && bytes.Equal(o.Sign, c.Sign) &&
+	p.out.Ascend(outTo{recipient: c.ID}, func(first outTo) bool {
+		if first.recipient != c.ID {
+			return false
+		}
+		if o := p.record(first.number).Recipient; o.HostName == c.HostName && bytes.Equal(o.Sign, c.Sign) &&
 			bytes.Equal(o.Seal, c.Seal) && slices.Equal(o.Components, c.Components) {
 			shared = o
 		}
@@ -161,7 +168,8 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 	p.ended = max(p.ended, b.Time)
 	p.forgetAsked(b.Time)
 	p.forgetReturns(b.Time)
-	for r, ok := p.deaths.Min(); ok && r.due <= b.Time; r, ok = p.deaths.Min() {
+	for w, ok := p.deaths.Min(); ok && w.due <= b.Time; w, ok = p.deaths.Min() {
+		r := p.record(w.number)
 		p.forget(r)
 		p.hide(r)
 		if r.due <= b.Freed {
@@ -172,7 +180,8 @@ func (p *Pool) applyExpired(at ledger.Position, body []byte) error {
 		dead.status = isDead
 		p.remember(&dead)
 	}
-	for r, ok := p.ends.Min(); ok && r.due <= b.Freed; r, ok = p.ends.Min() {
+	for w, ok := p.ends.Min(); ok && w.due <= b.Freed; w, ok = p.ends.Min() {
+		r := p.record(w.number)
 		p.forget(r)
 		switch r.status {
 		case isDead:
@@ -233,23 +242,27 @@ func (p *Pool) unasked(request document.RequestKey) error {
 // remember and forget put a record among all that are remembered and take it
 // away.
 func (p *Pool) remember(r *Record) {
-	p.records.Set(r)
-	p.queue(r).Set(r)
+	p.put(r.number, r)
+	p.shorts.Set(r.shortened())
+	p.count(r.choice, 1)
+	p.queue(r).Set(r.waiting())
 	if r.request != nil {
 		p.requests.Set(r)
 	}
 }
 
 func (p *Pool) forget(r *Record) {
-	p.records.Delete(r)
-	p.queue(r).Delete(r)
+	p.put(r.number, nil)
+	p.shorts.Delete(r.shortened())
+	p.count(r.choice, -1)
+	p.queue(r).Delete(r.waiting())
 	if r.request != nil {
 		p.requests.Delete(r)
 	}
 }
 
 // queue is where a record waits for its time.
-func (p *Pool) queue(r *Record) *tree[*Record] {
+func (p *Pool) queue(r *Record) *tree[waiting] {
 	if r.status == isOut {
 		return p.deaths
 	}
@@ -269,19 +282,23 @@ func (p *Pool) keep(r *Record) {
 
 // show and hide put a license among those that are out and take it away.
 func (p *Pool) show(r *Record) {
-	p.out.Set(r)
+	p.out.Set(r.outTo())
 	for tag := range r.tags() {
-		if _, there := p.list.Set(listed{tag, r}); !there {
-			p.lengthen(tag, 1)
+		l := p.numberList(tag)
+		if _, there := p.list.Set(r.listed(l.list)); !there {
+			l.n++
+			p.lengths.Set(l)
 		}
 	}
 }
 
 func (p *Pool) hide(r *Record) {
-	p.out.Delete(r)
+	p.out.Delete(r.outTo())
 	for tag := range r.tags() {
-		if _, there := p.list.Delete(listed{tag, r}); there {
-			p.lengthen(tag, -1)
+		l := p.numberList(tag)
+		if _, there := p.list.Delete(r.listed(l.list)); there {
+			l.n--
+			p.lengths.Set(l)
 		}
 	}
 }

@@ -53,13 +53,16 @@ func TestCheckFindsWhatDoesNotAddUp(t *testing.T) {
 	for name, damage := range map[string]func(*Pool, *Record){
 		"a seat too many":      func(p *Pool, r *Record) { p.taken.Set(taken{&r.pool.Features[0], 2}) },
 		"a count missing":      func(p *Pool, r *Record) { p.taken.Delete(taken{feature: &r.pool.Features[0]}) },
-		"not due":              func(p *Pool, r *Record) { p.deaths.Delete(r) },
-		"due as if dead":       func(p *Pool, r *Record) { p.deaths.Delete(r); p.ends.Set(r) },
-		"not by recipient":     func(p *Pool, r *Record) { p.out.Delete(r) },
-		"not listed":           func(p *Pool, r *Record) { p.list.Delete(listed{everything, r}) },
-		"listed too often":     func(p *Pool, r *Record) { p.list.Set(listed{tagOf(99, 99), r}) },
+		"not due":              func(p *Pool, r *Record) { p.deaths.Delete(r.waiting()) },
+		"due as if dead":       func(p *Pool, r *Record) { p.deaths.Delete(r.waiting()); p.ends.Set(r.waiting()) },
+		"not by recipient":     func(p *Pool, r *Record) { p.out.Delete(r.outTo()) },
+		"not listed":           func(p *Pool, r *Record) { p.list.Delete(r.listed(0)) },
+		"listed too often":     func(p *Pool, r *Record) { p.list.Set(r.listed(99)) },
 		"not by request key":   func(p *Pool, r *Record) { p.requests.Delete(r) },
-		"forgotten but listed": func(p *Pool, r *Record) { p.records.Delete(r) },
+		"a choice too many":    func(p *Pool, r *Record) { p.count(r.choice, 1) },
+		"a choice forgotten":   func(p *Pool, r *Record) { p.count(r.choice, -1) },
+		"forgotten but listed": func(p *Pool, r *Record) { p.put(r.number, nil) },
+		"not by short id":      func(p *Pool, r *Record) { p.shorts.Delete(r.shortened()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := worldOf(t, feature(1, 5))

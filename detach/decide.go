@@ -324,7 +324,7 @@ func (p *Pool) freshID(newID func() uint64) (uint64, error) {
 		if !validLicenseID(id) {
 			continue
 		}
-		if _, ok := p.records.Get(&Record{License: id}); !ok {
+		if p.short(document.ShortID(id)) == nil {
 			return id, nil
 		}
 	}

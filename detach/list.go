@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/tidwall/btree"
+
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/fold"
@@ -113,12 +115,11 @@ func (p *Pool) Detached(filter Filter) Sequence {
 	}
 	match := p.matcher(filter.Search)
 	var found []*Record
-	p.list.Ascend(listed{tag, first}, func(l listed) bool {
-		if l.tag == tag && match.license(l.record) {
-			found = append(found, l.record)
+	for r := range all.From(0) {
+		if match.license(r) {
+			found = append(found, r)
 		}
-		return l.tag == tag
-	})
+	}
 	return Sequence{found: found, n: len(found)}
 }
 
@@ -126,6 +127,7 @@ func (p *Pool) Detached(filter Filter) Sequence {
 // was when the pool goes on, and is safe for concurrent use.
 type Sequence struct {
 	list    *tree[listed]
+	records *tree[block]
 	from, n int
 	found   []*Record // instead of list, by a search
 }
@@ -142,7 +144,7 @@ func (s Sequence) At(i int) *Record {
 		return s.found[i]
 	}
 	l, _ := s.list.GetAt(s.from + i)
-	return l.record
+	return recordIn(s.records, l.number)
 }
 
 // From gives the licenses from place i on, without looking each of them up.
@@ -161,30 +163,37 @@ func (s Sequence) From(i int) iter.Seq[*Record] {
 		}
 		begin, _ := s.list.GetAt(s.from + i)
 		left := s.n - i
+		var near block // licenses made together lie together
+		var hint btree.PathHint
 		s.list.Ascend(begin, func(l listed) bool {
+			if at := blockOf(l.number); near.records == nil || near.first != at {
+				near, _ = s.records.GetHint(block{first: at}, &hint)
+			}
 			left--
-			return yield(l.record) && left > 0
+			return yield(near.records[l.number%blockSize]) && left > 0
 		})
 	}
 }
 
-// listed is a license's place in the list of one filter: the tag is a product
-// number and a feature number, each of which may be anyNumber.
+// listed is a license's place in the list of one filter.
 type listed struct {
-	tag    uint64
-	record *Record
+	list    uint32 // the list's number
+	number  uint32 // the record's
+	issued  int64
+	license uint64
 }
 
+func (r *Record) listed(list uint32) listed { return listed{list, r.number, r.Issued, r.License} }
+
+// A list's tag is a product number and a feature number, each of which may be
+// anyNumber.
 const (
 	anyNumber  = math.MaxUint32 // no product and no feature has this number
 	everything = math.MaxUint64 // the tag of the list without a filter
 )
 
-// first comes before all records of a tag.
-var first = &Record{Issued: math.MinInt64}
-
-func byTag(a, b listed) bool {
-	return cmp.Or(cmp.Compare(a.tag, b.tag), cmp.Compare(a.record.Issued, b.record.Issued), cmp.Compare(a.record.License, b.record.License)) < 0
+func byList(a, b listed) bool {
+	return cmp.Or(cmp.Compare(a.list, b.list), cmp.Compare(a.issued, b.issued), cmp.Compare(a.license, b.license)) < 0
 }
 
 func tagOf(product, feature uint32) uint64 { return uint64(product)<<32 | uint64(feature) }
@@ -204,40 +213,39 @@ func (r *Record) tags() iter.Seq[uint64] {
 	}
 }
 
-// length is how many licenses a tag chooses.
+// length is how many licenses a tag chooses, and the number of the list that has
+// them.
 type length struct {
-	tag uint64
-	n   int
+	tag  uint64
+	list uint32
+	n    int
 }
 
 func byLength(a, b length) bool { return a.tag < b.tag }
 
-func (p *Pool) lengthen(tag uint64, by int) {
-	l, _ := p.lengths.Get(length{tag: tag})
-	l.tag, l.n = tag, l.n+by
-	if l.n == 0 {
-		p.lengths.Delete(l)
-	} else {
-		p.lengths.Set(l)
+// numberList gives the list of a tag, a new number with it where it had none. A list
+// keeps its number when it is empty: there are only as many as features.
+func (p *Pool) numberList(tag uint64) length {
+	l, known := p.lengths.Get(length{tag: tag})
+	if !known {
+		l = length{tag: tag, list: uint32(p.lengths.Len())}
 	}
+	return l
 }
 
 // listOf is the list of a tag. Where it begins follows from the lengths of the
 // lists before it, of which there are about as many as features.
 func (p *Pool) listOf(tag uint64) Sequence {
-	s := Sequence{list: p.list, from: p.list.Len() - p.out.Len(), n: p.out.Len()}
-	if tag == everything { // which comes last
+	s := Sequence{list: p.list, records: p.records}
+	of, known := p.lengths.Get(length{tag: tag})
+	if s.n = of.n; !known || of.list == 0 {
 		return s
 	}
-	s.from, s.n = 0, 0
 	p.lengths.Scan(func(l length) bool {
-		switch {
-		case l.tag < tag:
+		if l.list < of.list {
 			s.from += l.n
-		case l.tag == tag:
-			s.n = l.n
 		}
-		return l.tag < tag
+		return true
 	})
 	return s
 }

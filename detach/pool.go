@@ -2,7 +2,6 @@ package detach
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/ed25519"
 	"iter"
 	"slices"
@@ -45,14 +44,17 @@ type Pool struct {
 	// cloning guards Clone, which marks the trees it copies from as shared.
 	// Reading does not look at the mark.
 	cloning  sync.Mutex
-	records  *tree[*Record]     // every license that is remembered, by short id
-	deaths   *tree[*Record]     // those that are out, by death
-	ends     *tree[*Record]     // the others, by the time something happens to them
+	records  *tree[block]       // every license that is remembered, by its number
+	next     uint32             // where the search for a free number begins
+	shorts   *tree[shortened]   // they, by short id
+	choices  *tree[chosen]      // what they have, each once
+	deaths   *tree[waiting]     // those that are out, by death
+	ends     *tree[waiting]     // the others, by the time something happens to them
 	requests *tree[*Record]     // those made under a request key, by it
 	asked    *tree[poolRequest] // the other request keys
 	lapses   *tree[poolRequest] // the same, by the time they need not be known any longer
 	returns  *tree[homecoming]  // where licenses were given back, by death
-	out      *tree[*Record]     // those that are out, by recipient
+	out      *tree[outTo]       // those that are out, by recipient
 	list     *tree[listed]      // those that are out, by filter and time
 	lengths  *tree[length]      // how many of them each filter chooses
 	taken    *tree[taken]       // seats that are away, by feature
@@ -63,7 +65,9 @@ func NewPool(trust Trust) *Pool {
 	trust.Skew = min(max(0, trust.Skew), document.MaxTime) // no time overflows with it
 	return &Pool{
 		trust:    trust,
-		records:  newTree(byShortID),
+		records:  newTree(byBlock),
+		shorts:   newTree(byShortID),
+		choices:  newTree(byChoice),
 		deaths:   newTree(byDue),
 		ends:     newTree(byDue),
 		requests: newTree(byRequest),
@@ -71,7 +75,7 @@ func NewPool(trust Trust) *Pool {
 		lapses:   newTree(byLapsing),
 		returns:  newTree(byDeath),
 		out:      newTree(byRecipient),
-		list:     newTree(byTag),
+		list:     newTree(byList),
 		lengths:  newTree(byLength),
 		taken:    newTree(byFeature),
 	}
@@ -87,6 +91,9 @@ func (p *Pool) Clone() *Pool {
 		horizon:  p.horizon,
 		ended:    p.ended,
 		records:  p.records.Copy(),
+		next:     p.next,
+		shorts:   p.shorts.Copy(),
+		choices:  p.choices.Copy(),
 		deaths:   p.deaths.Copy(),
 		ends:     p.ends.Copy(),
 		requests: p.requests.Copy(),
@@ -132,7 +139,7 @@ func (p *Pool) License(id uint64) *Record {
 
 // LicenseShort is the license with that short id, if it is out; nil if not.
 func (p *Pool) LicenseShort(id uint32) *Record {
-	if r, ok := p.records.Get(&Record{License: uint64(id)}); ok && r.status == isOut {
+	if r := p.short(id); r != nil && r.status == isOut {
 		return r
 	}
 	return nil
@@ -140,7 +147,7 @@ func (p *Pool) LicenseShort(id uint32) *Record {
 
 // Out is the license by which a feature is out to a recipient, nil for none.
 func (p *Pool) Out(recipient uint64, ref document.FeatureRef) *Record {
-	for r := range p.outTo(recipient) {
+	for r := range p.eachOut(recipient) {
 		if r.has(ref) {
 			return r
 		}
@@ -148,11 +155,11 @@ func (p *Pool) Out(recipient uint64, ref document.FeatureRef) *Record {
 	return nil
 }
 
-// outTo gives the licenses that are out to a recipient.
-func (p *Pool) outTo(recipient uint64) iter.Seq[*Record] {
+// eachOut gives the licenses that are out to a recipient.
+func (p *Pool) eachOut(recipient uint64) iter.Seq[*Record] {
 	return func(yield func(*Record) bool) {
-		p.out.Ascend(&Record{Recipient: &document.Recipient{ID: recipient}}, func(r *Record) bool {
-			return r.Recipient.ID == recipient && yield(r)
+		p.out.Ascend(outTo{recipient: recipient}, func(o outTo) bool {
+			return o.recipient == recipient && yield(p.record(o.number))
 		})
 	}
 }
@@ -161,7 +168,7 @@ func (p *Pool) outTo(recipient uint64) iter.Seq[*Record] {
 // what is asked of many features is looked up once.
 func (p *Pool) outFeatures(recipient uint64) map[document.FeatureRef]*Record {
 	out := map[document.FeatureRef]*Record{}
-	for r := range p.outTo(recipient) {
+	for r := range p.eachOut(recipient) {
 		for _, at := range r.features {
 			out[r.pool.Features[at].Ref()] = r
 		}
@@ -197,11 +204,11 @@ type Record struct {
 	Duration  uint32              // seconds
 	Seats     uint32              // of every feature
 	Index     uint32              // the entry's place in the batch
+	number    uint32              // no other remembered license of the pool has it
 	status    status
 	due       int64 // when time changes something about it, Unix seconds
-	pool      *document.Pool
-	features  []uint16 // places in pool.Features
 	request   *document.RequestKey
+	*choice
 }
 
 // Death is when the license ends, in Unix seconds.
@@ -263,20 +270,8 @@ func newTree[T any](less func(a, b T) bool) *tree[T] {
 	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true, Degree: 16})
 }
 
-func byShortID(a, b *Record) bool {
-	return document.ShortID(a.License) < document.ShortID(b.License)
-}
-
-func byDue(a, b *Record) bool {
-	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.License, b.License)) < 0
-}
-
 func byRequest(a, b *Record) bool {
 	return bytes.Compare(a.request.Key[:], b.request.Key[:]) < 0
-}
-
-func byRecipient(a, b *Record) bool {
-	return cmp.Or(cmp.Compare(a.Recipient.ID, b.Recipient.ID), cmp.Compare(a.License, b.License)) < 0
 }
 
 func byFeature(a, b taken) bool { return a.feature.Ref().Compare(b.feature.Ref()) < 0 }

@@ -3,6 +3,7 @@ package licensing
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/sojournlm/sojourn/detach"
@@ -11,10 +12,12 @@ import (
 )
 
 // claims makes one request key mean one request in all ledgers: who asks under
-// a key has it to himself until he is answered.
+// a key has it to himself until he is answered, or until it can be seen what became
+// of what he no longer waits for.
 type claims struct {
 	mu   sync.Mutex
-	held map[document.Hash]chan struct{} // closed when the key is free again
+	held map[document.Hash][]<-chan struct{} // the key is free again when all are closed
+	left []document.Hash                     // those whose callers have left
 }
 
 // claim takes a request's key for one change and refuses it where any ledger
@@ -24,14 +27,19 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 	if request.Key == (document.Hash{}) {
 		return func() {}, nil
 	}
-	if release, err = m.claims.take(ctx, request.Key); err != nil {
-		return nil, err
+	release, err = m.claims.take(ctx, request.Key, m.unseen)
+	if err != nil {
+		// Somebody asks under this key. It may be the very request.
+		return nil, errors.Join(ErrUnknown, err)
 	}
 	err = unused(m.local, func(s *detach.Local, now int64) error {
 		_, err := s.Asked(request, now)
 		return err
 	})
 	for _, s := range m.rack.all() {
+		if err == nil {
+			err = s.carries(request)
+		}
 		if pool := s.shown(); pool != nil && err == nil {
 			err = unused(pool, func(p *detach.Pool, _ int64) error {
 				_, err := p.Asked(request)
@@ -44,6 +52,22 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 		return nil, err
 	}
 	return release, nil
+}
+
+// unseen gives what the ledgers close when it can be seen what became of the commands
+// they have of callers who have left.
+func (m *Manager) unseen() (until []<-chan struct{}) {
+	if c := m.local.Unseen(); c != nil {
+		until = append(until, c)
+	}
+	for _, s := range m.rack.all() {
+		if pool, _ := s.served(); pool != nil {
+			if c := pool.Unseen(); c != nil {
+				until = append(until, c)
+			}
+		}
+	}
+	return until
 }
 
 // unused asks the state that is in doubt, if any, and then the one that is not.
@@ -60,33 +84,57 @@ func unused[S ledger.State[S]](l *ledger.Ledger[S], ask func(s S, now int64) err
 
 // try takes a key that is free.
 func (c *claims) try(key document.Hash) (release func(), free bool) {
-	release, taken := c.seize(key)
+	release, taken := c.seize(key, nil)
 	return release, taken == nil
 }
 
-// seize takes a key, or gives what is closed when it is free again.
-func (c *claims) seize(key document.Hash) (release func(), taken <-chan struct{}) {
+// seize takes a key, or gives what is closed when it may be free again. What after
+// gives, when the key is released, keeps it until that is closed.
+func (c *claims) seize(key document.Hash, after func() []<-chan struct{}) (release func(), taken <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if taken, waiting := c.held[key]; waiting {
+	if taken := firstOpen(c.held[key]); taken != nil {
 		return nil, taken
 	}
 	if c.held == nil {
-		c.held = make(map[document.Hash]chan struct{})
+		c.held = make(map[document.Hash][]<-chan struct{})
 	}
 	free := make(chan struct{})
-	c.held[key] = free
+	c.held[key] = []<-chan struct{}{free}
 	return func() {
+		var until []<-chan struct{}
+		if after != nil {
+			until = after()
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.held, key)
 		close(free)
+		c.held[key] = until
+		c.left = slices.DeleteFunc(append(c.left, key), func(key document.Hash) bool {
+			over := firstOpen(c.held[key]) == nil
+			if over {
+				delete(c.held, key)
+			}
+			return over
+		})
 	}, nil
 }
 
-func (c *claims) take(ctx context.Context, key document.Hash) (release func(), err error) {
+// firstOpen gives the first channel that is not closed, nil where all are.
+func firstOpen(all []<-chan struct{}) <-chan struct{} {
+	for _, c := range all {
+		select {
+		case <-c:
+		default:
+			return c
+		}
+	}
+	return nil
+}
+
+func (c *claims) take(ctx context.Context, key document.Hash, after func() []<-chan struct{}) (release func(), err error) {
 	for {
-		release, taken := c.seize(key)
+		release, taken := c.seize(key, after)
 		if taken == nil {
 			return release, nil
 		}

@@ -46,9 +46,6 @@ type act struct {
 	home bool
 	// ends says that the program does not go on after it.
 	ends bool
-	// first says that nothing is stored of the key before it: a program that is
-	// started again without the key has never seen it.
-	first bool
 }
 
 func acts() []act {
@@ -67,7 +64,7 @@ func acts() []act {
 			_, err := s.office.DownloadDetached(s.ctx, s.lent.LicenseID)
 			return err
 		}},
-		{name: "install the first pool", home: true, first: true, set: func(s *stage) {
+		{name: "install the first pool", home: true, set: func(s *stage) {
 			s.at = s.bare("ANNEX", memory.New())
 			s.at.addKey(worldKey + 1)
 			s.ok(s.at.boot())
@@ -331,7 +328,7 @@ func fallen(t *testing.T, a act, tr trap, n int, goOn bool, before, after string
 	}
 	s.at.crash()
 	without := error(licensing.ErrUnknown)
-	if unknown && !goOn && !a.ends && !a.first && len(s.at.keys) > 0 {
+	if unknown && !goOn && !a.ends && len(s.at.keys) > 0 {
 		without = s.withoutKey(a)
 	}
 	s.drain()

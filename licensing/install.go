@@ -117,6 +117,13 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
 		}
 	}
+	if pool == nil {
+		// Should the program end before the key's answer is stored, and start without the
+		// key, the key must not look like one that was never here.
+		if err := m.announce(ctx, s.info.ID, license); err != nil {
+			return err
+		}
+	}
 	// To install is not done twice: what was pulled out and put in again is found out before.
 	if _, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) }); err != nil {
 		return err
@@ -129,6 +136,9 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 		return errors.Join(ErrUnknown, err)
 	}
 	if err != nil {
+		s.mu.Lock()
+		s.brought = brought{} // it will not come
+		s.mu.Unlock()
 		return err
 	}
 	if err := s.load(ctx, m); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
 )
 
 // restore puts the keys whose pools are stored and that are not plugged in into
@@ -39,6 +40,10 @@ func (r *rack) restore(ctx context.Context, m *Manager) error {
 // slot's error; an error is about reading the store.
 func (s *slot) restore(ctx context.Context, m *Manager) error {
 	clock := m.newClock()
+	announced, err := m.announced(ctx, s.info.ID)
+	if err != nil {
+		return err
+	}
 	public, err := ledger.Stored(ctx, s.ledger(m, nil, clock))
 	var stored *ledger.Ledger[*detach.Pool]
 	if err == nil && public != nil {
@@ -65,6 +70,9 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 		s.public, s.err = public, err
 	}
 	if stored == nil {
+		if s.unseen {
+			s.info.Vendor = announced
+		}
 		return nil
 	}
 	state, _ := stored.Read()
@@ -74,6 +82,41 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 	clock.Raise(state.Head().Issued)
 	return nil
 }
+
+// announcement is where the pool license lies that was about to go into a key of whose
+// pool nothing was stored. It makes the key one that was seen here.
+func announcement(key uint64) string { return poolName(key) + "/announced" }
+
+// announce stores the first pool license of a key before the key gets it.
+func (m *Manager) announce(ctx context.Context, key uint64, license *document.Pool) error {
+	return m.store.Update(ctx, func(w storage.Writer) error {
+		return w.Put(announcement(key), license.Bytes())
+	})
+}
+
+// announced gives the vendor of the license that was announced for a key; 0 where
+// none was that can be believed.
+func (m *Manager) announced(ctx context.Context, key uint64) (vendor uint32, err error) {
+	var raw []byte
+	err = m.store.View(ctx, func(r storage.Reader) (err error) {
+		raw, err = r.Get(announcement(key))
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	license, err := document.ParsePool(raw)
+	if err != nil || license.Head.Key != key || m.verifyPool(license) != nil {
+		return 0, nil
+	}
+	return license.Head.Vendor, nil
+}
+
+// poolName is the name in the store of the ledger of a key's pool.
+func poolName(key uint64) string { return fmt.Sprintf("pool/%08x", key) }
 
 // vouch checks what is stored as far as that is possible without the key: that it
 // is whole, and leads back to a vendor.
@@ -118,7 +161,7 @@ func (m *Manager) suspect(err error) error {
 // ledger is the settings of the ledger of a key's pool, without the anchor.
 func (s *slot) ledger(m *Manager, public ed25519.PublicKey, clock *ledger.Clock) ledger.Config[*detach.Pool] {
 	return ledger.Config[*detach.Pool]{
-		Name:  fmt.Sprintf("pool/%08x", s.info.ID),
+		Name:  poolName(s.info.ID),
 		Store: m.store,
 		Empty: detach.NewPool(detach.Trust{
 			Key: s.info.ID, Public: public, Vendor: m.vendor, Skew: int64(m.opts.SkewAllowance / time.Second),

@@ -97,7 +97,7 @@ func (l *Ledger[S]) ask(ctx context.Context, op string, c *command[S]) (*Receipt
 // run is the committer. It ends when the queue was closed and is empty.
 func (l *Ledger[S]) run(ctx context.Context) {
 	defer close(l.stopped)
-	defer l.queue.close()
+	defer l.queue.end()
 	for n := l.queue.wait(); n > 0; n = l.queue.wait() {
 		l.round(ctx, n)
 		// Who was just answered may come again at once: with them the next batch is
@@ -284,6 +284,7 @@ func (l *Ledger[S]) commit(ctx context.Context, d *draft[S]) (*batch, *tip[S], e
 	}
 	t := &tip[S]{state: d.state, header: b.header, head: b.head}
 	l.pending.Store(&pending[S]{batch: b, base: d.base, tip: t})
+	l.queue.stored()
 	if err := l.settle(ctx); err != nil {
 		return nil, nil, l.failAt("commit", h.Seq, &unknown{"it is stored", errors.Unwrap(err)})
 	}

@@ -195,3 +195,57 @@ func TestDecideLeft(t *testing.T) {
 		}
 	})
 }
+
+// TestUnseen has a caller leave while his command is decided on, and the key hang
+// then: what he has left is to be seen as soon as it is stored.
+func TestUnseen(t *testing.T) {
+	bubble(t, func(b *bench) {
+		if b.ledger.Unseen() != nil {
+			b.t.Error("something is unseen at first")
+		}
+		b.blocked = make(chan struct{})
+		b.key.set(func() { b.key.blocked = b.blocked })
+		ctx, cancel := context.WithCancel(context.Background())
+		var unseen <-chan struct{}
+		decided := make(chan struct{})
+		b.later(ctx, func(s *tally, now ledger.Moment) ([][]byte, error) {
+			cancel()
+			synctest.Wait() // the caller has left
+			unseen = b.ledger.Unseen()
+			select {
+			case <-unseen:
+				b.t.Error("seen before it is decided")
+			default:
+			}
+			close(decided)
+			return adding(1)(s, now)
+		}, func(*ledger.Receipt[*tally], error) {
+			if b.ledger.Unseen() == nil {
+				b.t.Error("left, and not unseen")
+			}
+		})
+		<-decided
+		synctest.Wait()
+		select {
+		case <-unseen:
+		default:
+			b.t.Error("not seen when it is stored")
+		}
+		state, some := b.ledger.Doubtful()
+		if !some || b.ledger.Unseen() != nil {
+			b.t.Errorf("stored, and doubtful: %v", some)
+		}
+		holds(b.t, state, 1)
+		b.release()
+		b.wait.Wait()
+
+		left, cancel := context.WithCancel(context.Background())
+		b.ledger.Do(left, func(*tally, ledger.Moment) ([][]byte, error) {
+			cancel()
+			synctest.Wait()
+			unseen = b.ledger.Unseen()
+			return nil, errThere
+		})
+		<-unseen
+	})
+}

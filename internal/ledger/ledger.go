@@ -212,6 +212,11 @@ func (l *Ledger[S]) Doubtful() (state S, ok bool) {
 	return state, false
 }
 
+// Unseen is closed when what became of the commands that their callers have left by
+// now can be seen: by Doubtful and then Read, or by Refusal. It is nil where that is
+// so already. It does not wait for the key.
+func (l *Ledger[S]) Unseen() <-chan struct{} { return l.queue.unseen() }
+
 // refuse makes err the reason of all refusals, unless there is one, and gives
 // the reason.
 func (l *Ledger[S]) refuse(err error) error {

@@ -31,6 +31,9 @@ type queue[S State[S]] struct {
 	closed bool
 	inHand bool // the committer is in a round
 	left   bool // in which somebody has left a command that was taken
+
+	deciding bool          // what the round's commands come to cannot be seen yet
+	seen     chan struct{} // closed when it can; nil where nobody has left meanwhile
 }
 
 // put lets c wait, unless the queue was closed.
@@ -53,6 +56,9 @@ func (q *queue[S]) leave(c *command[S]) (untouched bool) {
 	c.left = true
 	if c.place == nil {
 		q.left = q.inHand
+		if q.deciding && q.seen == nil {
+			q.seen = make(chan struct{})
+		}
 		return false
 	}
 	q.waits.Remove(c.place)
@@ -66,11 +72,38 @@ func (q *queue[S]) wait() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inHand, q.left = false, false
+	q.show()
 	for q.waits.Len() == 0 && !q.closed {
 		q.wake.Wait()
 	}
 	q.inHand = q.waits.Len() > 0
+	q.deciding = q.inHand
 	return q.waits.Len()
+}
+
+// show says that what the round's commands come to can be seen. The caller holds the
+// lock.
+func (q *queue[S]) show() {
+	q.deciding = false
+	if q.seen != nil {
+		close(q.seen)
+		q.seen = nil
+	}
+}
+
+// stored says that the round's batch is stored.
+func (q *queue[S]) stored() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.show()
+}
+
+// unseen is closed when it can be seen what became of the commands that the
+// committer has and their callers have left; nil where there are none.
+func (q *queue[S]) unseen() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.seen
 }
 
 // leftInHand says whether the committer has a command whose caller has left.
@@ -100,6 +133,12 @@ func (q *queue[S]) untake(c *command[S]) {
 	if !c.left {
 		c.place = q.waits.PushFront(c)
 	}
+}
+
+// end is close by the committer, whose round is over.
+func (q *queue[S]) end() {
+	q.close()
+	q.stored()
 }
 
 // close lets nobody in any more.

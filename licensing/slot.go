@@ -1,0 +1,232 @@
+package licensing
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/transport"
+)
+
+// slot is one key and the ledger of its pool. It is the ledger's anchor: it
+// talks to the key where that is plugged in now, and connects again to a key
+// that was away.
+type slot struct {
+	info   device.Info // as the key said when it was first seen
+	public ed25519.PublicKey
+	unseen bool // only its stored pool is known: the key was not here since the start
+	buses  []transport.Bus
+
+	loading lock // held while the pool's ledger is opened
+
+	mu      sync.Mutex
+	at      place
+	key     *device.Key                  // nil: pulled out
+	clock   *ledger.Clock                // the pool's
+	license *document.Pool               // the newest one that the key was seen to hold
+	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
+	stored  *ledger.Ledger[*detach.Pool] // what is stored of a pool that is not served, for reading; or nil
+	unread  bool                         // something is stored of the pool, and cannot be believed
+	err     error                        // why the pool on the key is not served
+	brought brought                      // the pool license on its way into the key
+}
+
+// brought is the counter of a pool license and the request that brought it.
+type brought struct {
+	counter uint64
+	request document.RequestKey
+}
+
+// carries refuses a request under the key of another one whose pool license may be in
+// the slot's key.
+func (s *slot) carries(request document.RequestKey) error {
+	s.mu.Lock()
+	brought, pool := s.brought, s.pool
+	s.mu.Unlock()
+	if brought.request.Key != request.Key || brought.request.Request == request.Request {
+		return nil
+	}
+	if pool != nil {
+		if state, _ := pool.Read(); state.Counter() >= brought.counter {
+			return nil // it knows what came of it
+		}
+	}
+	return &detach.Refusal{Code: InvalidParameter, Message: "this request key was used for another request"}
+}
+
+// recordEnd records the time in the pool's ledger, if it has ended something there
+// since the last batch: one more write of the key at most. Where that fails, nothing
+// is lost that was answered.
+func (s *slot) recordEnd(ctx context.Context, m *Manager) {
+	pool, _ := s.served()
+	if pool == nil || pool.Refusal() != nil || !s.present(ctx, m) {
+		return
+	}
+	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+		if now.Err != nil {
+			return nil, now.Err
+		}
+		return p.Timed(pool.Header().Time, now.Unix), nil
+	})
+	if err != nil {
+		m.opts.Logger.Warn("the time was not recorded in a pool", "key", s.info.ID, "error", err)
+	}
+}
+
+func (s *slot) close(ctx context.Context) error {
+	var errs []error
+	if pool, _ := s.served(); pool != nil {
+		errs = append(errs, pool.Close(ctx))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stored != nil {
+		errs = append(errs, s.stored.Close(ctx))
+	}
+	if s.key != nil {
+		errs = append(errs, s.key.Close())
+		s.key = nil
+	}
+	return errors.Join(errs...)
+}
+
+// reconnect takes a known key back, sees that it is where its pool is, and finishes
+// what was left undone when it went away.
+func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
+	s.mu.Lock()
+	if s.key != nil {
+		s.mu.Unlock()
+		return key.Close()
+	}
+	s.at, s.key = at, key
+	s.mu.Unlock()
+	var met error
+	if pool, _ := s.served(); pool != nil {
+		met = pool.Meet(ctx)
+	}
+	return errors.Join(met, s.load(ctx, m))
+}
+
+// load reads the pool license in the key, opens its ledger, once, and makes it
+// follow.
+func (s *slot) load(ctx context.Context, m *Manager) error {
+	if err := s.loading.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.loading.release()
+	license, err := s.read(ctx, m)
+	pool, _ := s.served()
+	if err == nil && license != nil && pool == nil {
+		pool, err = s.open(ctx, m, license)
+	}
+	s.mu.Lock()
+	s.license, s.pool, s.err = license, pool, err
+	stored := s.stored
+	if pool != nil {
+		s.stored = nil
+	}
+	s.mu.Unlock()
+	if pool != nil && stored != nil {
+		stored.Close(ctx) // it wrote nothing
+	}
+	if err != nil || pool == nil {
+		return err
+	}
+	if pool.Refusal() != nil {
+		return s.examine(ctx, m, pool) // it can be read; every change says why not
+	}
+	if err := m.refusal(); err != nil {
+		return err
+	}
+	return s.update(ctx)
+}
+
+// read gives the pool license in the key, verified; nil where there is none.
+func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
+	raw, err := withKey(ctx, s, func(k *device.Key) ([]byte, error) { return k.Pool(ctx) })
+	if errors.Is(err, device.ErrNoPool) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	license, err := document.ParsePool(raw)
+	if err != nil {
+		return nil, err
+	}
+	return license, m.verifyPool(license)
+}
+
+// open opens the ledger of the pool. It is not served before it was held against
+// the manager's own.
+func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
+	s.clock = m.newClock()
+	cfg := s.ledger(m, s.public, s.clock)
+	cfg.Anchor = s
+	pool, err := ledger.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.examine(ctx, m, pool); err != nil {
+		return nil, errors.Join(err, pool.Close(ctx))
+	}
+	s.clock.Raise(license.Head.Issued)
+	s.confirm(ctx)
+	return pool, nil
+}
+
+// confirm tells the pool's clock what the key's own clock shows, if it has one.
+func (s *slot) confirm(ctx context.Context) {
+	t, err := withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	if err == nil {
+		s.clock.Raise(t.Unix())
+	}
+}
+
+// update makes the ledger follow the pool license in the key. The key's copy is
+// the truth: a newer one found there becomes an entry, under the request that
+// brought it, whoever finds it.
+func (s *slot) update(ctx context.Context) error {
+	s.mu.Lock()
+	pool, license, brought := s.pool, s.license, s.brought
+	s.mu.Unlock()
+	if license == nil {
+		return fmt.Errorf("key %d no longer holds the pool license it held", s.info.ID)
+	}
+	if state, _ := pool.Read(); state.Counter() >= license.Head.Counter {
+		return nil
+	}
+	var request document.RequestKey
+	if brought.counter == license.Head.Counter {
+		request = brought.request
+	}
+	s.clock.Raise(license.Head.Issued)
+	_, err := pool.Do(ctx, func(p *detach.Pool, _ ledger.Moment) ([][]byte, error) {
+		if p.Counter() >= license.Head.Counter {
+			return nil, nil
+		}
+		return p.Update(license, request)
+	})
+	return err
+}
+
+// served gives the pool's ledger, or why it is not served.
+func (s *slot) served() (*ledger.Ledger[*detach.Pool], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pool, s.err
+}
+
+// serves reports whether the pool can be changed, as far as is known.
+func (s *slot) serves() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key != nil && s.pool != nil
+}
