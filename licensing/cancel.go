@@ -35,11 +35,6 @@ type Cancelled struct {
 // pending [Intent], and the return can be downloaded until it is handed over.
 func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
 	const op = "cancel detach"
-	done, err := m.change(op, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	request, err := opts.request(op, struct {
 		Offline bool   `cbor:"1,keyasint"`
 		License uint64 `cbor:"2,keyasint"`
@@ -47,22 +42,22 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	release, err := m.claim(ctx, request)
+	done, err := m.change(ctx, op, request)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
-	defer release()
+	defer done()
 	if !req.Offline {
 		return m.cancelOnline(ctx, op, req.License, request)
 	}
 	state, now := m.local.Read()
 	found, err := state.Find(req.License, request, now.Unix)
 	if err != nil {
-		return nil, fail(op, doubting(err, request, m.local))
+		return nil, fail(op, doubting(err, request, m))
 	}
 	ret, err := m.cancel(ctx, found, request, nil)
 	if err != nil {
-		return nil, fail(op, doubting(err, request, m.local))
+		return nil, fail(op, doubting(err, request, m))
 	}
 	return &Cancelled{LicenseID: ret.Terms().License, Return: wrapReturn(ret)}, nil
 }
@@ -148,22 +143,16 @@ func (m *Manager) DownloadCancelled(ctx context.Context, licenseID uint64) (Buff
 // It fails with NoResultsFound.
 func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) error {
 	const op = "forget cancelled"
-	done, err := m.change(op, opts)
-	if err != nil {
-		return err
-	}
-	defer done()
 	request, err := opts.request(op, licenseID)
 	if err != nil {
 		return fail(op, err)
 	}
-	release, err := m.claim(ctx, request)
+	done, err := m.change(ctx, op, request)
 	if err != nil {
-		return fail(op, err)
+		return err
 	}
-	defer release()
-	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		return s.Forget(licenseID, request, now.Unix)
-	})
-	return fail(op, doubting(err, request, m.local))
+	defer done()
+	return fail(op, m.enter(ctx, request, func(s *detach.Local, now int64) ([][]byte, error) {
+		return s.Forget(licenseID, request, now)
+	}))
 }

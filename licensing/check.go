@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 )
 
@@ -43,7 +44,7 @@ const (
 // RTCError (this computer's clock), StorageCorrupted.
 func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*Grant, error) {
 	const op = "check"
-	done, err := m.change(op, nil)
+	done, err := m.change(ctx, op, document.RequestKey{})
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 	}
 	found, err := state.Find(name, request, now.Unix)
 	if err != nil {
-		return nil, fail(op, doubting(err, request, m.local))
+		return nil, fail(op, doubting(err, request, m))
 	}
 	var terms document.Terms
 	if found.Installed != nil {
@@ -38,13 +38,13 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 	}
 	if i := state.ReturnOf(terms.License, terms.Key); i != nil { // another request has begun it
 		if _, err := m.cancel(ctx, found, request, nil); err != nil {
-			return nil, fail(op, doubting(err, request, m.local))
+			return nil, fail(op, doubting(err, request, m))
 		}
 		return m.giveOnline(ctx, op, i)
 	}
 	origins, err := m.originsOf(ctx, terms.Key)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, fail(op, doubting(err, request, m))
 	}
 	intent := detach.Intent{
 		ID: newIntentID(), Kind: detach.IntentReturn, Peer: origins[0].id, PeerKey: origins[0].public, Key: terms.Key, Own: newOwn(),
@@ -57,7 +57,7 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 		return s.Intend(intent, now)
 	}
 	if _, err = m.cancel(ctx, found, request, also); err != nil {
-		return nil, fail(op, doubting(err, request, m.local))
+		return nil, fail(op, doubting(err, request, m))
 	}
 	state, _ = m.local.Read()
 	i := state.ReturnOf(terms.License, terms.Key)
