@@ -50,8 +50,10 @@ type Detached struct {
 // ChangeOptions are what any change may be given.
 type ChangeOptions struct {
 	// RequestKey makes a change safe to ask for again: the same key with the
-	// same request gives the same answer, also where that was that there is nothing
-	// to do. It is kept until the license's death time, or for a day where no license
+	// same request gives the same answer, also where there was nothing to do, and
+	// with another request is refused. Who asks while an earlier request under the
+	// key is under way, waited for or not, waits until it is known what became of
+	// that. It is kept until the license's death time, or for a day where no license
 	// is concerned. Empty: none.
 	RequestKey string
 }

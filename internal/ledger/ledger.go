@@ -188,20 +188,6 @@ func (l *Ledger[S]) Refusal() error {
 	return nil
 }
 
-// InDoubt says whether a command that was answered with storage.ErrUnknown may
-// still turn out to have happened. It is true while a batch is stored and not
-// known to be signed, as it is for a moment in every commit, while the committer
-// has a command that its caller no longer waits for, and for good when Refusal
-// wraps storage.ErrUnknown. Settle ends what can be ended.
-//
-// When it is false and Refusal is nil, the state of a later Read tells of every
-// command that was answered before. It is safe for concurrent use.
-func (l *Ledger[S]) InDoubt() bool {
-	// The queue first: what the committer lets go of is pending, refused or shown
-	// by then.
-	return l.queue.leftInHand() || l.pending.Load() != nil || errors.Is(l.Refusal(), storage.ErrUnknown)
-}
-
 // Doubtful is the state with the batch that is stored and not known to be signed,
 // which may never become what Read gives. There is none where ok is false. Who looks
 // here first, and then at Read, misses no batch that was stored before.
