@@ -62,8 +62,7 @@ func TestAskedForAPendingReturn(t *testing.T) {
 				return err
 			}
 			w.refused(give(), licensing.ErrUnknown)
-			other := laptop
-			w.ok(other.Install(w.ctx, office.detach(laptop, 2).License, nil))
+			w.ok(laptop.Install(w.ctx, office.detach(laptop, 2).License, nil))
 			if reopen {
 				laptop.reopen()
 			}
@@ -83,16 +82,22 @@ func TestAskedForAPendingReturn(t *testing.T) {
 	}
 }
 
+// across is an office, a desk that reaches it, and a laptop that both know.
+func across(w *world) (office, desk, laptop *machine, n *lines) {
+	office = w.office(feature(1, 3))
+	desk, laptop = w.laptop("DESK", office), w.laptop("LAPTOP", office)
+	n = w.connect(office, desk)
+	w.ok(desk.know(laptop))
+	w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+	return office, desk, laptop, n
+}
+
 // What was fetched from another manager for a third computer is known here under its
 // request key; what was refused there, or never asked, is not.
 func TestFetchedIsKnown(t *testing.T) {
 	for _, reopen := range []bool{false, true} {
 		inBubble(t, func(w *world) {
-			office := w.office(feature(1, 3))
-			desk, laptop := w.laptop("DESK", office), w.laptop("LAPTOP", office)
-			n := w.connect(office, desk)
-			w.ok(desk.know(laptop))
-			w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+			office, desk, laptop, n := across(w)
 			request := office.request(laptop, 1)
 			ask := func(ctx context.Context) (*licensing.Detached, error) { return desk.Detach(ctx, request, askedOnce) }
 			other := func() error { return desk.RemoveFingerprint(w.ctx, 4711, askedOnce) }
@@ -125,10 +130,18 @@ func TestFetchedIsKnown(t *testing.T) {
 				t.Errorf("license %d, not %d; %d free", again.LicenseID, d.LicenseID, office.free(1))
 			}
 			w.refused(other(), licensing.InvalidParameter)
-			w.ok(desk.RemoveFingerprint(w.ctx, laptop.id, nil))
-			if _, err := ask(w.ctx); err != nil {
-				w.refused(err, licensing.ErrUnknown)
+			w.ok(office.RemoveFingerprint(w.ctx, laptop.id, nil))
+			again, err = ask(w.ctx)
+			w.ok(err)
+			if again.LicenseID != d.LicenseID {
+				t.Errorf("license %d, not %d", again.LicenseID, d.LicenseID)
 			}
+			w.ok(office.RemoveFingerprint(w.ctx, desk.id, nil))
+			_, err = ask(w.ctx)
+			w.refused(err, licensing.ErrUnknown, licensing.OperationIsNotAllowed)
+			w.ok(desk.RemoveFingerprint(w.ctx, laptop.id, nil))
+			_, err = ask(w.ctx)
+			w.refused(err, licensing.ErrUnknown)
 			w.checkPromises()
 		})
 	}
@@ -137,11 +150,7 @@ func TestFetchedIsKnown(t *testing.T) {
 // Before anything was sent it is certain that nothing happened, and the key is free.
 func TestNotFetchedIsNotKnown(t *testing.T) {
 	inBubble(t, func(w *world) {
-		office := w.office(feature(1, 3))
-		desk, laptop := w.laptop("DESK", office), w.laptop("LAPTOP", office)
-		n := w.connect(office, desk)
-		w.ok(desk.know(laptop))
-		w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+		office, desk, laptop, n := across(w)
 		n.set(silence(true))
 		_, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce)
 		w.refused(err, licensing.ServerNotFound)

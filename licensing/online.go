@@ -305,6 +305,9 @@ func (m *Manager) fetchKnown(ctx context.Context, op string, at *origin, key uin
 		}
 	}
 	out, err := m.fetch(ctx, op, at, key, r, before)
+	if e, ok := errors.AsType[*Error](err); ok && before && e.Code == OperationIsNotAllowed {
+		e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed when it was asked first
+	}
 	if err == nil || before || errors.Is(err, ErrUnknown) {
 		return out, err
 	}

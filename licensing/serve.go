@@ -187,6 +187,9 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 			m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
 		}
 	} else {
+		if out, err := m.again(ctx, ask.Key, request.Request); out != nil || err != nil {
+			return answerDetach(out, err)
+		}
 		r, err := m.admittedRecipient(ask.Recipient)
 		if err != nil {
 			return nil, err
@@ -197,7 +200,10 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		}
 		request.Recipient = r
 	}
-	out, err := m.detach(ctx, ask.Key, request.Request, decide)
+	return answerDetach(m.detach(ctx, ask.Key, request.Request, decide))
+}
+
+func answerDetach(out *Detached, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
