@@ -84,6 +84,10 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 		err = l.applyMarked(at, body)
 	case entryClosed:
 		err = l.applyClosed(body)
+	case entryAsked:
+		err = l.applyAsked(at, body)
+	case entryUnasked:
+		err = l.applyUnasked(at, body)
 	case entryIntentRecorded:
 		err = l.applyIntended(at, body)
 	case entryIntentSettled:

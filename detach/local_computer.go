@@ -19,8 +19,9 @@ func (l *Local) Observe(f *document.Fingerprint) ([][]byte, error) {
 }
 
 // AddComputer decides on a computer added by hand, by the rules of
-// [fingerprint.Book.Add]. It gives no entry where nothing changes or the same
-// request added it before. A [*Refusal] says why not.
+// [fingerprint.Book.Add]. It gives no entry where the same request added it before;
+// where nothing changes, none but the one that makes the request known. A [*Refusal]
+// says why not.
 func (l *Local) AddComputer(given fingerprint.Fields, request document.RequestKey, now int64) ([][]byte, error) {
 	return l.changeComputer(entryComputerAdded, request, now, func() (*fingerprint.Change, error) { return l.book.Add(given) })
 }
@@ -46,6 +47,9 @@ func (l *Local) changeComputer(kind uint32, request document.RequestKey, now int
 		return nil, err
 	}
 	change, err := decide()
+	if change == nil && err == nil {
+		return l.answered(request, nil, now)
+	}
 	return computerEntry(kind, change, request, err)
 }
 

@@ -20,6 +20,8 @@ const (
 	entryEnded            = uint32(72) // time took all that was due
 	entryMarked           = uint32(73) // the time, while grants are given
 	entryClosed           = uint32(74) // the manager ended in good order
+	entryAsked            = uint32(75) // a request is known that has no other entry
+	entryUnasked          = uint32(76) // and is not any more: it has come to nothing
 
 	entryIntentRecorded = uint32(80) // something is about to begin with another manager
 	entryIntentSettled  = uint32(81) // how it ended
@@ -79,6 +81,20 @@ type marked struct {
 // closed is the body of an [entryClosed].
 type closed struct {
 	Until int64 `cbor:"1,keyasint"` // end of the last living grant, 0 for none; Unix seconds
+}
+
+// asking is the body of an [entryAsked]. What was asked under a request key, and was
+// answered by things as they stood, is known from then on like what changed something.
+type asking struct {
+	Request document.RequestKey `cbor:"1,keyasint"`
+	License uint64              `cbor:"2,keyasint"` // the given back one that was the answer; 0 for none
+	Origin  uint64              `cbor:"3,keyasint"` // the key it came from; 0 for none
+	Until   int64               `cbor:"4,keyasint"` // known at least until then, Unix seconds; 0 where the license or the time says
+}
+
+// unasking is the body of an [entryUnasked].
+type unasking struct {
+	Request document.RequestKey `cbor:"1,keyasint"`
 }
 
 // parseLocalEntry splits an entry of the manager's own ledger into its kind and

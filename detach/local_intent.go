@@ -259,6 +259,10 @@ func (l *Local) applyIntended(at ledger.Position, body []byte) error {
 		return fmt.Errorf("intent %d is recorded twice", i.ID)
 	}
 	l.intend(&i)
+	if h == nil { // no license yet
+		l.know(localRequest{RequestKey: i.Request, until: max(at.Time+requestLife, i.Until)})
+		return nil
+	}
 	l.remember(i.Request, h, at.Time)
 	return nil
 }
@@ -281,8 +285,7 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 		l.remember(i.Request, h, at.Time) // also where it came another way
 	case i.Kind == IntentDetach && b.Outcome == OutcomeNothing:
 		if r, ok := l.requests.Get(localRequest{RequestKey: i.Request}); ok && r.license == 0 { // it may be asked for anew
-			l.requests.Delete(r)
-			l.lapses.Delete(r)
+			l.unknow(i.Request)
 		}
 	case i.Kind == IntentReturn && b.Outcome == OutcomeReturned:
 		if was := l.held(i.License, i.Key); was != nil && was.state == heldCancelled {

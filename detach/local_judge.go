@@ -62,6 +62,14 @@ func (l *Local) remake(at ledger.Position, kind uint32, body []byte) ([][]byte, 
 	case entryClosed:
 		b, err := parseLocalBody[closed]("close entry", body)
 		return l.Close(b.Until), err
+	case entryAsked:
+		return l.remakeAsked(at, body)
+	case entryUnasked:
+		b, err := parseLocalBody[unasking]("request entry", body)
+		if err != nil {
+			return nil, err
+		}
+		return l.AskedInVain(b.Request, at.Time)
 	case entryIntentRecorded:
 		b, err := parseLocalBody[Intent]("intent entry", body)
 		if err != nil {

@@ -124,15 +124,17 @@ func TestJudgeRefusesForgeries(t *testing.T) {
 	unknownVendor := seal(t, sign(t, privateKey(1), head, feature(8, 5)), originKey(1), x)
 
 	genuine := map[string][]byte{
-		"a license":        install(w.issue(2, 9)),
-		"a return":         cancel(w.sign(l), none),
-		"a deletion":       document.EncodeEntry(entryForgotten, forgotten{back.Terms.License, back.Terms.Key, none}),
-		"a mark":           w.state.Mark(60, 600)[0],
-		"a close":          w.state.Close(w.now + 60)[0],
-		"the own computer": change(entryComputerObserved, printOf(t, w.state.Identity(), "here", w.now), "here"),
-		"an edit":          change(entryComputerEdited, printOf(t, other, "laptop", w.now), "renamed"),
-		"an addition":      change(entryComputerAdded, printOf(t, testIdentity(t, 20), "pc", w.now), "pc"),
-		"a removal":        document.EncodeEntry(entryComputerRemoved, computer{fingerprint.Change{ID: other.ID}, none}),
+		"a license":             install(w.issue(2, 9)),
+		"a return":              cancel(w.sign(l), none),
+		"a deletion":            document.EncodeEntry(entryForgotten, forgotten{back.Terms.License, back.Terms.Key, none}),
+		"a mark":                w.state.Mark(60, 600)[0],
+		"a close":               w.state.Close(w.now + 60)[0],
+		"the own computer":      change(entryComputerObserved, printOf(t, w.state.Identity(), "here", w.now), "here"),
+		"an edit":               change(entryComputerEdited, printOf(t, other, "laptop", w.now), "renamed"),
+		"an addition":           change(entryComputerAdded, printOf(t, testIdentity(t, 20), "pc", w.now), "pc"),
+		"a request":             document.EncodeEntry(entryAsked, asking{Request: asked(6, 1)}),
+		"a request of a return": document.EncodeEntry(entryAsked, asking{Request: asked(6, 1), License: back.Terms.License, Origin: back.Terms.Key}),
+		"a removal":             document.EncodeEntry(entryComputerRemoved, computer{fingerprint.Change{ID: other.ID}, none}),
 	}
 	for name, entry := range genuine {
 		if err := w.state.Judge(w.position(0), entry); err != nil {
@@ -198,7 +200,7 @@ func harmless(forged, genuine []byte) bool {
 	}
 	_, was, _ := parseLocalEntry(genuine)
 	switch kind {
-	case entryClosed, entryMarked, entryForgotten:
+	case entryClosed, entryMarked, entryForgotten, entryAsked:
 		return true
 	case entryInstalled:
 		a, _ := parseLocalBody[installed]("", body)
@@ -267,6 +269,9 @@ func FuzzLocalApply(f *testing.F) {
 	f.Add(int64(1), w.state.Mark(60, 600)[0])
 	f.Add(int64(1), w.state.Close(5)[0])
 	f.Add(int64(1), document.EncodeEntry(entryComputerAdded, computer{Change: fingerprint.Change{ID: other.Computer.ID, Fingerprint: other.Bytes()}}))
+	f.Add(int64(0), document.EncodeEntry(entryAsked, asking{Request: asked(1, 1), License: 1<<40 + 2, Origin: originID(1)}))
+	f.Add(int64(0), document.EncodeEntry(entryAsked, asking{Request: asked(1, 1), Until: w.now + 5}))
+	f.Add(int64(0), document.EncodeEntry(entryUnasked, unasking{asked(1, 1)}))
 	f.Fuzz(func(t *testing.T, later int64, entry []byte) {
 		at := ledger.Position{Seq: w.seq + 1, Time: w.now + later, Rules: 1}
 		for _, s := range []*Local{w.state, NewLocal(trustOne)} {

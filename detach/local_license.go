@@ -195,8 +195,8 @@ func ambiguous(name uint64, candidates []*held) error {
 
 // Cancel decides on a return that was signed for an installed license, without
 // verifying its signatures: the manager has just made them. It gives the entry;
-// or, where the license was given back already, by this request or another, no
-// entry and the return that exists. The refusals are DetachedLicenseExpired,
+// or, where the license was given back already, the return that exists, and no
+// entry but the one that makes the request known. The refusals are DetachedLicenseExpired,
 // DetachedLicenseNotFound, InvalidUpdateOrAlreadyInstalled (another revision
 // was installed since: ask again) and InvalidParameter.
 func (l *Local) Cancel(r *document.Return, request document.RequestKey, now int64) (entries [][]byte, existing *document.Return, err error) {
@@ -213,8 +213,12 @@ func (l *Local) Cancel(r *document.Return, request document.RequestKey, now int6
 		h = l.held(repeated.license, repeated.origin)
 	}
 	found, err := h.found(t.License, now)
-	if err != nil || found.Return != nil {
-		return nil, found.Return, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if found.Return != nil {
+		entries, err = l.answered(request, h, now)
+		return entries, found.Return, err
 	}
 	if !bytes.Equal(document.Encode(r.Proof), document.Encode(found.Installed.License.Proof())) {
 		return nil, nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "license %d: another revision was installed meanwhile; ask again", t.License)

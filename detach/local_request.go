@@ -1,8 +1,12 @@
 package detach
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
 )
 
 // requestLife is how long, in seconds, a request key is known at least: where
@@ -36,9 +40,6 @@ func (l *Local) repeated(request document.RequestKey, now int64) (*localRequest,
 // remember keeps a request key until the license's death, h being nil where no
 // license is concerned.
 func (l *Local) remember(request document.RequestKey, h *held, now int64) {
-	if request.Key == (document.Hash{}) {
-		return
-	}
 	r := localRequest{RequestKey: request, until: now + requestLife}
 	if h != nil {
 		r.license, r.origin = h.license, h.origin
@@ -46,8 +47,116 @@ func (l *Local) remember(request document.RequestKey, h *held, now int64) {
 			r.until = h.death
 		}
 	}
-	if old, ok := l.requests.Set(r); ok {
+	l.know(r)
+}
+
+func (l *Local) know(r localRequest) {
+	if r.Key == (document.Hash{}) {
+		return
+	}
+	l.unknow(r.RequestKey)
+	l.requests.Set(r)
+	l.lapses.Set(r)
+}
+
+func (l *Local) unknow(request document.RequestKey) {
+	if old, ok := l.requests.Delete(localRequest{RequestKey: request}); ok {
 		l.lapses.Delete(old)
 	}
-	l.lapses.Set(r)
+}
+
+// answered gives the entry by which a request is known that was answered by things
+// as they stand: by a license that was given back, or h is nil. There is none where
+// nothing was asked under a request key, or the request is known already.
+//
+// Without it a late copy of the request could find that things stand otherwise, and
+// change them.
+func (l *Local) answered(request document.RequestKey, h *held, now int64) ([][]byte, error) {
+	if repeated, err := l.repeated(request, now); err != nil || repeated != nil || request.Key == (document.Hash{}) {
+		return nil, err
+	}
+	body := asking{Request: request}
+	if h != nil {
+		body.License, body.Origin = h.license, h.origin
+	}
+	return [][]byte{document.EncodeEntry(entryAsked, body)}, nil
+}
+
+// AskElsewhere decides on a request that another manager is about to be asked for:
+// it is known here until a time, Unix seconds, and for a day at least, unless
+// [Local.AskedInVain] says that it came to nothing. It gives the entry, or none where
+// the request is known already or has no key.
+func (l *Local) AskElsewhere(request document.RequestKey, until, now int64) ([][]byte, error) {
+	entries, err := l.answered(request, nil, now)
+	if len(entries) == 0 {
+		return nil, err
+	}
+	if until <= now || until > document.MaxTime {
+		return nil, fmt.Errorf("a request is to be known until %d, at %d", until, now)
+	}
+	return [][]byte{document.EncodeEntry(entryAsked, asking{Request: request, Until: until})}, nil
+}
+
+// AskedInVain decides on forgetting a request of [Local.AskElsewhere] that was refused
+// or never reached the other manager: it may be asked for anew. It gives no entry where
+// the request is not known.
+func (l *Local) AskedInVain(request document.RequestKey, now int64) ([][]byte, error) {
+	known, err := l.repeated(request, now)
+	if err != nil || known == nil || !known.elsewhere {
+		return nil, err
+	}
+	return [][]byte{document.EncodeEntry(entryUnasked, unasking{request})}, nil
+}
+
+func (l *Local) applyAsked(at ledger.Position, body []byte) error {
+	b, err := parseLocalBody[asking]("request entry", body)
+	if err != nil {
+		return err
+	}
+	var h *held
+	if b.License != 0 || b.Origin != 0 {
+		if h = l.held(b.License, b.Origin); h == nil || h.state != heldCancelled {
+			return fmt.Errorf("a request was answered with the return of license %d, but there is none", b.License)
+		}
+	}
+	switch repeated, err := l.repeated(b.Request, at.Time); {
+	case err != nil:
+		return err
+	case repeated != nil || b.Request.Key == (document.Hash{}):
+		return errors.New("a request is entered that is known, or has no key")
+	case b.Until < 0 || b.Until > document.MaxTime || h != nil && b.Until != 0:
+		return fmt.Errorf("a request is known until %d", b.Until)
+	}
+	if b.Until == 0 {
+		l.remember(b.Request, h, at.Time)
+		return nil
+	}
+	l.know(localRequest{RequestKey: b.Request, until: max(at.Time+requestLife, b.Until), elsewhere: true})
+	return nil
+}
+
+func (l *Local) applyUnasked(at ledger.Position, body []byte) error {
+	b, err := parseLocalBody[unasking]("request entry", body)
+	if err != nil {
+		return err
+	}
+	if entries, err := l.AskedInVain(b.Request, at.Time); err != nil || len(entries) == 0 {
+		return errors.New("a request came to nothing that was not asked of another manager")
+	}
+	l.unknow(b.Request)
+	return nil
+}
+
+// remakeAsked decides on such an entry again.
+func (l *Local) remakeAsked(at ledger.Position, body []byte) ([][]byte, error) {
+	b, err := parseLocalBody[asking]("request entry", body)
+	switch {
+	case err != nil:
+		return nil, err
+	case b.Until != 0:
+		return l.AskElsewhere(b.Request, b.Until, at.Time)
+	case b.License != 0:
+		return l.answered(b.Request, l.held(b.License, b.Origin), at.Time)
+	}
+	return l.answered(b.Request, nil, at.Time)
 }

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/sojournlm/sojourn/detach"
@@ -34,11 +35,6 @@ type Cancelled struct {
 // pending [Intent], and the return can be downloaded until it is handed over.
 func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
 	const op = "cancel detach"
-	done, err := m.change(op, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	request, err := opts.request(op, struct {
 		Offline bool   `cbor:"1,keyasint"`
 		License uint64 `cbor:"2,keyasint"`
@@ -46,53 +42,54 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	release, err := m.claim(ctx, request)
+	done, err := m.change(ctx, op, request)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
-	defer release()
+	defer done()
 	if !req.Offline {
 		return m.cancelOnline(ctx, op, req.License, request)
 	}
-	ret, err := m.cancel(ctx, req.License, request, nil)
+	state, now := m.local.Read()
+	found, err := state.Find(req.License, request, now.Unix)
 	if err != nil {
-		return nil, fail(op, doubting(err, request, m.local))
+		return nil, fail(op, doubting(err, request, m))
+	}
+	ret, err := m.cancel(ctx, found, request, nil)
+	if err != nil {
+		return nil, fail(op, doubting(err, request, m))
 	}
 	return &Cancelled{LicenseID: ret.Terms().License, Return: wrapReturn(ret)}, nil
 }
 
-// cancel ends an installed license: no grant from here on, then the return,
-// then the entry that makes it final, and with it what else is to be entered.
-func (m *Manager) cancel(ctx context.Context, name uint64, request document.RequestKey,
+// cancel ends a license: no grant from here on, then the return, then the entry that
+// makes it final, and with it what else is to be entered. Of one that was given back
+// before it gives the return that exists, and enters that this request had it for its
+// answer.
+func (m *Manager) cancel(ctx context.Context, found detach.Found, request document.RequestKey,
 	also func(s *detach.Local, now int64) ([][]byte, error)) (ret *document.Return, err error) {
 	state, now := m.local.Read()
-	found, err := state.Find(name, request, now.Unix)
-	if err != nil {
-		return nil, err
-	}
-	if found.Return != nil {
-		if also != nil {
-			_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) { return also(s, now.Unix) })
+	made := found.Return
+	if made == nil {
+		until, done := m.grants.leave(found.Installed, now, m.opts.Clock.Elapsed())
+		defer func() { done(err) }()
+		made, err = document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
+		if err != nil {
+			return nil, err
 		}
-		return found.Return, err
-	}
-	until, done := m.grants.leave(found.Installed, now, m.opts.Clock.Elapsed())
-	defer func() { done(err) }()
-	made, err := document.SignReturn(state.Identity().Sign, found.Installed.License.Proof(), document.ReasonCancelled, now.Unix, until)
-	if err != nil {
-		return nil, err
+	} else if before, _ := state.Asked(request, now.Unix); also == nil && (before || request.Key == (document.Hash{})) {
+		return made, nil
 	}
 	ret, _, err = ledger.Decide(ctx, m.local, func(s *detach.Local, now ledger.Moment) (*document.Return, [][]byte, error) {
-		ret := made
 		entries, existing, err := s.Cancel(made, request, now.Unix)
-		if existing != nil {
-			ret = existing
-		}
 		if err != nil || also == nil {
-			return ret, entries, err
+			return cmp.Or(existing, made), entries, err
 		}
 		more, err := also(s, now.Unix)
-		return ret, append(entries, more...), err
+		if existing != nil && len(more) > 0 {
+			return existing, more, err // they say who asked
+		}
+		return cmp.Or(existing, made), append(entries, more...), err
 	})
 	return ret, err
 }
@@ -146,22 +143,16 @@ func (m *Manager) DownloadCancelled(ctx context.Context, licenseID uint64) (Buff
 // It fails with NoResultsFound.
 func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) error {
 	const op = "forget cancelled"
-	done, err := m.change(op, opts)
-	if err != nil {
-		return err
-	}
-	defer done()
 	request, err := opts.request(op, licenseID)
 	if err != nil {
 		return fail(op, err)
 	}
-	release, err := m.claim(ctx, request)
+	done, err := m.change(ctx, op, request)
 	if err != nil {
-		return fail(op, err)
+		return err
 	}
-	defer release()
-	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		return s.Forget(licenseID, request, now.Unix)
-	})
-	return fail(op, doubting(err, request, m.local))
+	defer done()
+	return fail(op, m.enter(ctx, request, func(s *detach.Local, now int64) ([][]byte, error) {
+		return s.Forget(licenseID, request, now)
+	}))
 }

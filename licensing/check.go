@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 )
 
@@ -45,7 +46,7 @@ const (
 // StorageCorrupted.
 func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*Grant, error) {
 	const op = "check"
-	done, err := m.change(op, nil)
+	done, err := m.change(ctx, op, document.RequestKey{})
 	if err != nil {
 		return nil, err
 	}

@@ -146,17 +146,73 @@ func (c *claims) take(ctx context.Context, key document.Hash, after func() []<-c
 	}
 }
 
-// doubting makes an error say that the request may have happened after all: it
-// was asked for under a request key, and a ledger that may have taken it before
-// has not been able to tell yet. What the rules refuse is certain: they decide
-// when all that was in doubt is settled.
-func doubting(err error, request document.RequestKey, its interface{ InDoubt() bool }) error {
-	if err == nil || request.Key == (document.Hash{}) || errors.Is(err, ErrUnknown) {
-		return err
-	}
-	refusal, ruled := errors.AsType[*detach.Refusal](err)
-	if ruled && refusal.Code != NoService && refusal.Code != StorageCorrupted || !its.InDoubt() {
+// doubting makes an error say that the request may have happened after all: a ledger
+// knows the request, and only its answer could not be had, or may come to know it. What
+// the rules refuse is certain: they decide when all that was in doubt is settled.
+func doubting(err error, request document.RequestKey, its interface {
+	mayHold(document.RequestKey) bool
+}) error {
+	if err == nil || errors.Is(err, ErrUnknown) || ruled(err) || !its.mayHold(request) {
 		return err
 	}
 	return errors.Join(ErrUnknown, err)
+}
+
+// ruled reports whether an error is the rules' word about a request, and not about what
+// kept it from them.
+func ruled(err error) bool {
+	refusal, ok := errors.AsType[*detach.Refusal](err)
+	if !ok {
+		return false
+	}
+	switch refusal.Code {
+	case NoService, StorageCorrupted, DongleNotFound, ServerNotFound:
+		return false
+	}
+	return true
+}
+
+// mayHold says whether the manager's own ledger knows a request or may come to.
+func (m *Manager) mayHold(request document.RequestKey) bool {
+	return request.Key != (document.Hash{}) && m.local.MayHold(func(s *detach.Local, now ledger.Moment) bool {
+		asked, _ := s.Asked(request, now.Unix)
+		return asked
+	})
+}
+
+// mayHold says whether the ledger in a slot knows a request or may come to, or the key
+// has the pool license that it brought.
+func (s *slot) mayHold(request document.RequestKey) bool {
+	if request.Key == (document.Hash{}) {
+		return false
+	}
+	s.mu.Lock()
+	pool, unread, brought := s.pool, s.unread, s.brought
+	if pool == nil {
+		pool = s.stored
+	}
+	s.mu.Unlock()
+	if pool == nil {
+		return unread || brought.request == request
+	}
+	return pool.MayHold(func(p *detach.Pool, _ ledger.Moment) bool {
+		asked, _ := p.Asked(request)
+		return asked || brought.request == request && p.Counter() < brought.counter
+	})
+}
+
+// anyMayHold says whether any ledger knows a request or may come to.
+func (m *Manager) anyMayHold(request document.RequestKey) bool {
+	return m.mayHold(request) || slices.ContainsFunc(m.rack.all(), func(s *slot) bool { return s.mayHold(request) })
+}
+
+// enter commits a change of the manager's own ledger under a request, unless that has
+// made it before.
+func (m *Manager) enter(ctx context.Context, request document.RequestKey, decide func(s *detach.Local, now int64) ([][]byte, error)) error {
+	state, now := m.local.Read()
+	if before, err := state.Asked(request, now.Unix); before || err != nil {
+		return err
+	}
+	_, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) { return decide(s, now.Unix) })
+	return doubting(err, request, m)
 }

@@ -50,10 +50,11 @@ type Detached struct {
 // ChangeOptions are what any change may be given.
 type ChangeOptions struct {
 	// RequestKey makes a change safe to ask for again: the same key with the
-	// same request gives the same answer, and with another request is refused.
-	// Who asks while an earlier request under the key is under way, waited for or
-	// not, waits until it is known what became of that. It is kept until the
-	// license's death time. Empty: none.
+	// same request gives the same answer, also where there was nothing to do, and
+	// with another request is refused. Who asks while an earlier request under the
+	// key is under way, waited for or not, waits until it is known what became of
+	// that. It is kept until the license's death time, or for a day where no license
+	// is concerned. Empty: none.
 	RequestKey string
 }
 
@@ -73,20 +74,15 @@ const MaxRequestKey = 255
 // it too; of these no more than a few are pending with one manager at a time.
 func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (*Detached, error) {
 	const op = "detach"
-	done, err := m.change(op, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	request, err := req.request(opts)
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	release, err := m.claim(ctx, request.Request)
+	done, err := m.change(ctx, op, request.Request)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, err
 	}
-	defer release()
+	defer done()
 	if !req.Offline {
 		return m.detachOnline(ctx, op, req, request)
 	}
@@ -116,10 +112,13 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		case why == nil && !at[0].own() && unknown != nil:
 			err = unknown
 		case why == nil && !at[0].own():
-			return m.fetch(ctx, op, at[0], req.Key, request)
+			return m.fetchKnown(ctx, op, at[0], req.Key, request)
 		case at == nil && unseen:
 			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
 		}
+	}
+	if err != nil && !errors.Is(err, ErrUnknown) && m.mayHold(request.Request) {
+		err = errors.Join(ErrUnknown, err) // the manager that had the key then may have made it
 	}
 	return out, fail(op, err)
 }
@@ -141,14 +140,7 @@ func (m *Manager) again(ctx context.Context, key uint64, request document.Reques
 		return nil, err
 	}
 	proof, err := pool.Proof(ctx, record.Seq, int(record.Index))
-	if err != nil {
-		return nil, err
-	}
-	buffer, err := m.seal(record, proof)
-	if err != nil {
-		return nil, err
-	}
-	return &Detached{LicenseID: record.License, Ends: time.Unix(record.Death(), 0), License: buffer}, nil
+	return m.made(record, proof, err)
 }
 
 // detach makes the license that decide allows in the pool of a key, or gives the
@@ -184,14 +176,19 @@ func (m *Manager) detach(ctx context.Context, key uint64, request document.Reque
 	} else {
 		proof, record = receipt.Proof(0), receipt.State.License(out.Terms.License)
 	}
-	if err != nil {
-		return nil, err
+	return m.made(record, proof, err)
+}
+
+// made gives a license that is in its pool, or says that only its file could not be had.
+func (m *Manager) made(record *detach.Record, proof document.Proof, err error) (*Detached, error) {
+	var buffer Buffer
+	if err == nil {
+		buffer, err = m.seal(record, proof)
 	}
-	buffer, err := m.seal(record, proof)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(ErrUnknown, err)
 	}
-	return &Detached{LicenseID: out.Terms.License, Ends: time.Unix(out.Terms.Death, 0), License: buffer}, nil
+	return &Detached{LicenseID: record.License, Ends: time.Unix(record.Death(), 0), License: buffer}, nil
 }
 
 // request checks what needs no pool and gives the rules' form of r.

@@ -17,7 +17,8 @@ import (
 // Sentinels that an [Error] wraps beside its code. Except for ErrUnknown they
 // mean that this manager changes and grants nothing until an operator has acted.
 var (
-	// ErrUnknown: the change may or may not have happened. Ask again with the
+	// ErrUnknown: the change may or may not have happened, or it has, asked for before
+	// under its request key, and only the answer cannot be had now. Ask again with the
 	// same request key; if the error stays, close and open the manager.
 	ErrUnknown = storage.ErrUnknown
 	// ErrRolledBack: the store is older than its anchor; yesterday's store was put back.

@@ -235,7 +235,11 @@ func (s *stage) shape() string {
 // there after a crash, what was refused has not happened, and where it is not
 // known, asking again settles it.
 func TestFaults(t *testing.T) {
-	for _, a := range acts() {
+	all := acts()
+	for _, i := range idles() {
+		all = append(all, i.act)
+	}
+	for _, a := range all {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
 			before, after := sound(t, a)

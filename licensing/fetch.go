@@ -8,12 +8,42 @@ import (
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/internal/peer"
 )
 
+// fetchKnown is fetch for a request that is known here before it is sent, and until it
+// is certain that nothing has come of it.
+func (m *Manager) fetchKnown(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest) (*Detached, error) {
+	state, now := m.local.Read()
+	before, _ := state.Asked(r.Request, now.Unix)
+	if r.Request.Key != (document.Hash{}) && !before {
+		err := m.enter(ctx, r.Request, func(s *detach.Local, now int64) ([][]byte, error) {
+			return s.AskElsewhere(r.Request, now+r.Duration+int64(recallLife/time.Second), now)
+		})
+		if err != nil {
+			return nil, fail(op, err)
+		}
+	}
+	out, err := m.fetch(ctx, op, at, key, r, before)
+	if e, ok := errors.AsType[*Error](err); ok && before && e.Code == OperationIsNotAllowed {
+		e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed when it was asked first
+	}
+	if err == nil || before || errors.Is(err, ErrUnknown) {
+		return out, err
+	}
+	_, unforgotten := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		return s.AskedInVain(r.Request, now.Unix)
+	})
+	if unforgotten != nil { // the key stays what it is to this request alone
+		m.opts.Logger.Info("a request that came to nothing stays known", "error", unforgotten)
+	}
+	return nil, err
+}
+
 // fetch has the manager of a key elsewhere detach for any known computer, and gives
-// the file.
-func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest) (*Detached, error) {
+// the file. again says that it may have been asked before.
+func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, again bool) (*Detached, error) {
 	own := r.Request.Key // what is asked for again is the same there too
 	if own == (document.Hash{}) {
 		own = newOwn()
@@ -24,7 +54,7 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 	switch {
 	case isRefused && refused.Code != GetResponseFailed && !m.fetching.has(own, m.opts.Clock.Elapsed()):
 		return nil, fail(op, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)})
-	case failure != nil && !failure.Sent && !isRefused:
+	case failure != nil && !failure.Sent && !isRefused && !again:
 		return nil, &Error{
 			Op: op, Code: ServerNotFound, Err: err, Advice: "Ask again when it can be reached.",
 			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
@@ -50,8 +80,9 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 	}
 	if err != nil {
 		return nil, &Error{
-			Op: op, Code: IncorrectResponseData, Err: err, Message: fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err),
-			Advice: "The list of detached licenses there tells whether one was made.",
+			Op: op, Code: IncorrectResponseData, Err: errors.Join(ErrUnknown, err),
+			Message: fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err),
+			Advice:  "The list of detached licenses there tells whether one was made.",
 		}
 	}
 	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, nil

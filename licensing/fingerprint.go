@@ -223,11 +223,6 @@ func (m *Manager) RemoveFingerprint(ctx context.Context, lmsID uint64, opts *Cha
 
 func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.Fields, opts *ChangeOptions,
 	decide func(*detach.Local, fingerprint.Fields, document.RequestKey, int64) ([][]byte, error)) error {
-	done, err := m.change(op, opts)
-	if err != nil {
-		return err
-	}
-	defer done()
 	request, err := opts.request(op, struct {
 		ID          *uint64 `cbor:"1,keyasint"`
 		HostName    *string `cbor:"2,keyasint"`
@@ -237,18 +232,17 @@ func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.F
 	if err != nil {
 		return fail(op, err)
 	}
-	release, err := m.claim(ctx, request)
+	done, err := m.change(ctx, op, request)
 	if err != nil {
-		return fail(op, err)
+		return err
 	}
-	defer release()
-	_, err = m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		entries, err := decide(s, f, request, now.Unix)
+	defer done()
+	return fail(op, m.enter(ctx, request, func(s *detach.Local, now int64) ([][]byte, error) {
+		entries, err := decide(s, f, request, now)
 		if f.ID != nil && errors.Is(err, NoResultsFound) && m.peers.knows(*f.ID) {
 			err = &detach.Refusal{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
 				"lmsId %d was found by itself; only what was added by hand can be edited or removed", *f.ID)}
 		}
 		return entries, err
-	})
-	return fail(op, doubting(err, request, m.local))
+	}))
 }

@@ -16,16 +16,19 @@ import (
 // cancelOnline gives a license back and hands its return to the origin.
 func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, request document.RequestKey) (*Cancelled, error) {
 	state, now := m.local.Read()
-	if license, origin, given, err := state.Given(request, now.Unix); err != nil {
+	license, origin, given, err := state.Given(request, now.Unix)
+	if err != nil {
 		return nil, fail(op, err)
-	} else if i := state.IntentOf(request); given && i == nil {
+	}
+	if given {
+		if i := state.ReturnOf(license, origin); i != nil {
+			return m.giveOnline(ctx, op, i)
+		}
 		return m.given(op, license, origin)
-	} else if i != nil && i.Kind == detach.IntentReturn {
-		return m.giveOnline(ctx, op, i)
 	}
 	found, err := state.Find(name, request, now.Unix)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, fail(op, doubting(err, request, m))
 	}
 	var terms document.Terms
 	if found.Installed != nil {
@@ -33,12 +36,15 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 	} else {
 		terms = found.Return.Terms()
 	}
-	if i := state.ReturnOf(terms.License, terms.Key); i != nil {
+	if i := state.ReturnOf(terms.License, terms.Key); i != nil { // another request has begun it
+		if _, err := m.cancel(ctx, found, request, nil); err != nil {
+			return nil, fail(op, doubting(err, request, m))
+		}
 		return m.giveOnline(ctx, op, i)
 	}
 	origins, err := m.originsOf(ctx, terms.Key)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, fail(op, doubting(err, request, m))
 	}
 	intent := detach.Intent{
 		ID: newIntentID(), Kind: detach.IntentReturn, Peer: origins[0].id, PeerKey: origins[0].public, Key: terms.Key, Own: newOwn(),
@@ -50,8 +56,8 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 		}
 		return s.Intend(intent, now)
 	}
-	if _, err = m.cancel(ctx, name, request, also); err != nil {
-		return nil, fail(op, doubting(err, request, m.local))
+	if _, err = m.cancel(ctx, found, request, also); err != nil {
+		return nil, fail(op, doubting(err, request, m))
 	}
 	state, _ = m.local.Read()
 	i := state.ReturnOf(terms.License, terms.Key)

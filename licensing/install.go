@@ -23,36 +23,32 @@ import (
 // is pulled out).
 func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions) error {
 	const op = "install"
-	done, err := m.change(op, opts)
-	if err != nil {
-		return err
-	}
-	defer done()
 	request, err := opts.request(op, []byte(file))
 	if err != nil {
 		return fail(op, err)
 	}
-	release, err := m.claim(ctx, request)
+	done, err := m.change(ctx, op, request)
 	if err != nil {
-		return fail(op, err)
+		return err
 	}
-	defer release()
+	defer done()
 	envelope, err := document.Unwrap(file)
 	if err != nil {
 		return fail(op, err)
 	}
-	if envelope.Kind != document.KindLicense && m.remembers(envelope.Origin, request) != nil {
-		return nil // it happened before, wherever the key is now
+	if done, err := m.installed(envelope, request); done || err != nil {
+		return fail(op, err)
 	}
 	switch envelope.Kind {
 	case document.KindPool:
 		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installPool(ctx, s, envelope, request) })
-		if errors.Is(err, NoService) && request.Key != (document.Hash{}) && m.newer(envelope) {
+		var kept *notInKey
+		if err != nil && !ruled(err) && !errors.As(err, &kept) && request.Key != (document.Hash{}) && m.newer(envelope) {
 			err = errors.Join(ErrUnknown, err) // asked before, it may be in the key, and only that can tell
 		}
 		err = elsewhere(err, "pool license", envelope.Origin)
 	case document.KindLicense:
-		err = doubting(m.installLicense(ctx, envelope, request), request, m.local)
+		err = doubting(m.installLicense(ctx, envelope, request), request, m)
 	case document.KindReturn:
 		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installReturn(ctx, s, envelope, request) })
 		err = elsewhere(err, "return", envelope.Origin)
@@ -60,10 +56,24 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 		err = invalid("license", "the file is a %v and cannot be installed; add it to the known computers", envelope.Kind)
 	}
 	var doc *document.Error
-	if errors.As(err, &doc) && !ofStore(err) { // it is one of ours and for us, so its inside is at fault
+	if errors.As(err, &doc) && !ofStore(err) && !errors.Is(err, ErrUnknown) { // it is one of ours and for us, so its inside is at fault
 		err = &detach.Refusal{Code: InvalidDigest, Message: doc.Error()}
 	}
 	return fail(op, err)
+}
+
+// installed reports whether the very request has installed a file before, wherever its
+// key is now. The error says what became of a license since then.
+func (m *Manager) installed(e *document.Envelope, request document.RequestKey) (bool, error) {
+	if e.Kind != document.KindLicense {
+		return m.remembers(e.Origin, request) != nil, nil
+	}
+	state, now := m.local.Read()
+	in, err := state.Obtained(request, now.Unix)
+	if in != nil {
+		m.grants.now(in, now, m.opts.Clock.Elapsed())
+	}
+	return in != nil, err
 }
 
 // vendor gives the public key of a trusted vendor, or nil.
@@ -125,11 +135,15 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 		}
 	}
 	// To install is not done twice: what was pulled out and put in again is found out before.
-	if _, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) }); err != nil {
+	info, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) })
+	if err != nil {
 		return err
 	}
-	if err := s.Ready(ctx); err != nil {
-		return err // the pool could not follow
+	if err := s.Ready(ctx); err != nil { // the pool could not follow
+		if info.PoolCounter < license.Head.Counter {
+			err = &notInKey{err}
+		}
+		return err
 	}
 	s.mu.Lock()
 	s.brought = brought{license.Head.Counter, request}
@@ -150,6 +164,12 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 	}
 	return nil
 }
+
+// notInKey is the failure of a key that has just told that its pool license is older,
+// and was not given this one.
+type notInKey struct{ error }
+
+func (e *notInKey) Unwrap() error { return e.error }
 
 // newer reports whether a pool license is newer than what is known of its pool.
 func (m *Manager) newer(e *document.Envelope) bool {

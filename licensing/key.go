@@ -198,7 +198,7 @@ func (m *Manager) inPool(ctx context.Context, key uint64, request document.Reque
 	} else if s = m.rack.find(key); s == nil {
 		return err
 	}
-	return doubting(err, request, doubts{s, request})
+	return doubting(err, request, s)
 }
 
 // changeable gives the ledger of the key's pool, or why it changes nothing now.

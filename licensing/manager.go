@@ -209,20 +209,30 @@ func (m *Manager) begin(op string) (done func(), err error) {
 	return m.gate.leave, nil
 }
 
-// change is begin for operations that change or grant something.
-func (m *Manager) change(op string, opts *ChangeOptions) (done func(), err error) {
-	done, err = m.begin(op)
+// change is begin for operations that change or grant something, under a request key
+// or none, which is then the caller's alone. Where it cannot begin, the very request may
+// have been answered before.
+func (m *Manager) change(ctx context.Context, op string, request document.RequestKey) (done func(), err error) {
+	leave, err := m.begin(op)
 	if err != nil {
+		if closed, ok := errors.AsType[*Error](err); ok && m.anyMayHold(request) {
+			closed.Err = errors.Join(ErrUnknown, closed.Err)
+		}
 		return nil, err
 	}
 	if err := m.refusal(); err != nil {
-		done()
-		if opts == nil || opts.RequestKey == "" {
-			err = refused(err)
+		leave()
+		if err = refused(err); m.anyMayHold(request) {
+			err = errors.Join(ErrUnknown, err)
 		}
 		return nil, fail(op, err)
 	}
-	return done, nil
+	release, err := m.claim(ctx, request)
+	if err != nil {
+		leave()
+		return nil, fail(op, err)
+	}
+	return func() { release(); leave() }, nil
 }
 
 // refusal is nil, or why the manager changes and grants nothing.

@@ -72,7 +72,7 @@ func (m *Manager) unsentLike(state *detach.Local, key uint64, r detach.DetachReq
 func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Installed, error) {
 	release, err := m.claims.take(ctx, intent.Own, nil)
 	if err != nil {
-		return nil, err
+		return nil, pending(intent, RequestFailed, "somebody is at it", err)
 	}
 	defer release()
 	unsent := m.intents.unsent(intent.ID)
@@ -97,7 +97,7 @@ func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Inst
 func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.DetachRequest) (in *detach.Installed, err error) {
 	origins, err := m.originsOf(ctx, key)
 	if err != nil {
-		return nil, err
+		return nil, doubting(err, request.Request, m)
 	}
 	var first error
 	for n, all := 0, len(origins); n < len(origins); n++ {
@@ -147,7 +147,7 @@ func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request d
 	}
 	intent, err := m.intendDetach(ctx, at, key, request, own)
 	if err != nil {
-		return nil, nobody, doubting(err, request.Request, m.local)
+		return nil, nobody, doubting(err, request.Request, m)
 	}
 	m.intents.begun(intent, m.opts.Clock.Elapsed())
 	in, err = m.obtain(ctx, intent)

@@ -180,16 +180,11 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	if err := request.Check(); err != nil {
 		return nil, err
 	}
-	done, err := m.change("detach", &ChangeOptions{RequestKey: "of another manager"})
+	done, err := m.change(ctx, "detach", request.Request)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	release, err := m.claim(ctx, request.Request)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
 		if !recall && !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
 			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
@@ -207,6 +202,9 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 			m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
 		}
 	} else {
+		if out, err := m.again(ctx, ask.Key, request.Request); out != nil || err != nil {
+			return answerDetach(out, err)
+		}
 		r, err := m.admittedRecipient(ask.Recipient)
 		if err != nil {
 			return nil, err
@@ -217,7 +215,10 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		}
 		request.Recipient = r
 	}
-	out, err := m.detach(ctx, ask.Key, request.Request, decide)
+	return answerDetach(m.detach(ctx, ask.Key, request.Request, decide))
+}
+
+func answerDetach(out *Detached, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -233,17 +234,12 @@ func (m *Manager) serveReturn(ctx context.Context, from *document.Fingerprint, b
 	if err != nil {
 		return nil, err
 	}
-	done, err := m.change("return", &ChangeOptions{RequestKey: "of another manager"})
+	request := servedKey(from, ask.Own, ask.Return)
+	done, err := m.change(ctx, "return", request)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	request := servedKey(from, ask.Own, ask.Return)
-	release, err := m.claim(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
 	var proof document.Proof
 	err = m.inPool(ctx, back.Terms().Key, request, func(s *slot) error {
 		proof, err = m.takeBack(ctx, s, back, request)

@@ -181,28 +181,3 @@ func (s *slot) shown() *ledger.Ledger[*detach.Pool] {
 	}
 	return s.stored
 }
-
-// doubts says of the ledger in a slot whether a request may be in a batch of which
-// it cannot tell yet what became of it.
-type doubts struct {
-	slot    *slot
-	request document.RequestKey
-}
-
-func (d doubts) InDoubt() bool {
-	d.slot.mu.Lock()
-	pool, stored, unread := d.slot.pool, d.slot.stored, d.slot.unread
-	d.slot.mu.Unlock()
-	switch {
-	case pool != nil:
-		return pool.InDoubt()
-	case stored == nil:
-		return unread
-	}
-	state, some := stored.Doubtful()
-	if !some {
-		return false
-	}
-	asked, _ := state.Asked(d.request)
-	return asked
-}

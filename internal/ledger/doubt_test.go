@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -12,45 +13,53 @@ import (
 	"github.com/sojournlm/sojourn/storage/storagetest"
 )
 
-// doubt fails the test unless the ledger is in doubt as it should be.
-func doubt(t *testing.T, when string, l *ledger.Ledger[*tally], want bool) {
+// mayHold fails the test unless the ledger may hold these numbers, of 1 to 3, and no
+// others.
+func mayHold(t *testing.T, when string, l *ledger.Ledger[*tally], want ...uint32) {
 	t.Helper()
-	if l.InDoubt() != want {
-		t.Errorf("%s: in doubt %v, want %v", when, !want, want)
+	for n := range uint32(3) {
+		n++
+		got := l.MayHold(func(s *tally, _ ledger.Moment) bool {
+			_, there := s.ends[n]
+			return there
+		})
+		if got != slices.Contains(want, n) {
+			t.Errorf("%s: it may hold %d: %v", when, n, got)
+		}
 	}
 }
 
-// TestInDoubtKey has the key stay away from a batch that is stored.
-func TestInDoubtKey(t *testing.T) {
+// TestMayHoldKey has the key stay away from a batch that is stored.
+func TestMayHoldKey(t *testing.T) {
 	ctx := context.Background()
 	s, k := memory.New(), newKey()
 	l := open(t, config(s, k, newHands()))
-	doubt(t, "nothing stored", l, false)
+	mayHold(t, "nothing stored", l)
 	must(t, l, 1)
-	doubt(t, "signed", l, false)
+	mayHold(t, "signed", l, 1)
 	k.set(func() { k.dead = true })
 	if _, err := l.Do(ctx, adding(2)); !errors.Is(err, storage.ErrUnknown) {
 		t.Fatal(err)
 	}
-	doubt(t, "not signed", l, true)
+	mayHold(t, "not signed", l, 1, 2)
 	if l.Settle(ctx) == nil {
 		t.Fatal("settled without the key")
 	}
-	doubt(t, "still not signed", l, true)
+	mayHold(t, "still not signed", l, 1, 2)
 	k.set(func() { k.dead = false })
 	if err := l.Settle(ctx); err != nil {
 		t.Fatal(err)
 	}
-	doubt(t, "settled", l, false)
+	mayHold(t, "settled", l, 1, 2)
 	if _, err := l.Do(ctx, adding(2)); !errors.Is(err, errThere) {
 		t.Errorf("refused: %v", err)
 	}
-	doubt(t, "refused by the rules", l, false)
+	mayHold(t, "refused by the rules", l, 1, 2)
 }
 
-// TestInDoubtStore has a commit of the store fail: for good where nobody knows
+// TestMayHoldStore has a commit of the store fail: for good where nobody knows
 // how, not at all where nothing happened.
-func TestInDoubtStore(t *testing.T) {
+func TestMayHoldStore(t *testing.T) {
 	for kind, n := range map[storagetest.Kind]int{
 		storagetest.Refuse: 2, // after Open has read the head
 		storagetest.Lose:   0,
@@ -61,24 +70,28 @@ func TestInDoubtStore(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%v: no fault", kind)
 		}
-		doubt(t, kind.String(), l, errors.Is(err, storage.ErrUnknown))
+		if errors.Is(err, storage.ErrUnknown) { // of anything
+			mayHold(t, kind.String(), l, 1, 2, 3)
+		} else {
+			mayHold(t, kind.String(), l)
+		}
 	}
 }
 
-// TestInDoubtOpen opens a ledger whose newest batch was not signed before.
-func TestInDoubtOpen(t *testing.T) {
+// TestMayHoldOpen opens a ledger whose newest batch was not signed before.
+func TestMayHoldOpen(t *testing.T) {
 	s, k := memory.New(), newKey()
 	unsigned(t, s, k, newHands())
 	for name, c := range map[string]struct {
 		spoil func(*ledger.Config[*tally], *key)
-		want  bool
+		want  []uint32
 	}{
-		"it is signed now":     {func(*ledger.Config[*tally], *key) {}, false},
-		"the key does not":     {func(_ *ledger.Config[*tally], k *key) { k.fault = butFirst }, true},
-		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, true},
-		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, true},
-		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, true},
-		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, true},
+		"it is signed now":     {func(*ledger.Config[*tally], *key) {}, []uint32{1, 2}},
+		"the key does not":     {func(_ *ledger.Config[*tally], k *key) { k.fault = butFirst }, []uint32{1, 2}},
+		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, []uint32{1, 2, 3}},
+		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, []uint32{1, 2, 3}},
+		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, []uint32{1, 2, 3}},
+		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, []uint32{1, 2, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := newKey()
@@ -87,12 +100,12 @@ func TestInDoubtOpen(t *testing.T) {
 			c.spoil(&cfg, same)
 			l := open(t, cfg)
 			t.Log(l.Refusal())
-			doubt(t, "opened", l, c.want)
+			mayHold(t, "opened", l, c.want...)
 		})
 	}
 	_, whole, k := three(t)
-	doubt(t, "all signed", open(t, config(whole, k, newHands())), false)
-	doubt(t, "all signed, and then the key was lost", open(t, config(whole, newKey(), newHands())), false)
+	mayHold(t, "all signed", open(t, config(whole, k, newHands())), 1, 2, 3)
+	mayHold(t, "all signed, and then the key was lost", open(t, config(whole, newKey(), newHands())), 1, 2, 3)
 }
 
 // butFirst is a key that answers its first call only.
@@ -103,51 +116,9 @@ func butFirst(call int) fault {
 	return none
 }
 
-// TestInDoubtLeft has a caller leave while his command is decided on: it is in
-// nothing that is stored, and yet it will be.
-func TestInDoubtLeft(t *testing.T) {
-	bubble(t, func(b *bench) {
-		ctx, cancel := context.WithCancel(context.Background())
-		decided := make(chan struct{})
-		b.later(ctx, func(s *tally, now ledger.Moment) ([][]byte, error) {
-			doubt(b.t, "decided on", b.ledger, false)
-			cancel()
-			synctest.Wait() // the caller has left
-			doubt(b.t, "left", b.ledger, true)
-			close(decided)
-			return adding(1)(s, now)
-		}, func(_ *ledger.Receipt[*tally], err error) {
-			if !errors.Is(err, storage.ErrUnknown) {
-				b.t.Error(err)
-			}
-			doubt(b.t, "answered", b.ledger, true)
-		})
-		<-decided
-		synctest.Wait()
-		doubt(b.t, "signed", b.ledger, false)
-		state, _ := b.ledger.Read()
-		holds(b.t, state, 1)
-
-		b.hold()
-		doubt(b.t, "in flight", b.ledger, true)
-		waiting, cancel := context.WithCancel(context.Background())
-		b.later(waiting, adding(2), func(_ *ledger.Receipt[*tally], err error) {
-			if errors.Is(err, storage.ErrUnknown) {
-				b.t.Error(err)
-			}
-		})
-		synctest.Wait()
-		cancel()
-		b.release()
-		b.wait.Wait()
-		synctest.Wait()
-		doubt(b.t, "all answered", b.ledger, false)
-	})
-}
-
-// TestInDoubtLate has callers leave at about the time of their answers: whatever
-// they come to hear, the doubt ends with the round.
-func TestInDoubtLate(t *testing.T) {
+// TestUnseenLate has callers leave at about the time of their answers: whatever
+// they come to hear, what became of it is seen with the end of the round.
+func TestUnseenLate(t *testing.T) {
 	bubble(t, func(b *bench) {
 		for range 200 {
 			ctx, cancel := context.WithCancel(context.Background())
@@ -156,9 +127,30 @@ func TestInDoubtLate(t *testing.T) {
 				return nil, errThere
 			})
 			synctest.Wait()
-			if b.ledger.InDoubt() {
-				b.t.Fatal("in doubt while nothing is under way")
+			if b.ledger.Unseen() != nil {
+				b.t.Fatal("unseen while nothing is under way")
 			}
+		}
+	})
+}
+
+// TestLeftInTime has a caller leave before his command is taken: nothing happens.
+func TestLeftInTime(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.hold()
+		waiting, cancel := context.WithCancel(context.Background())
+		b.later(waiting, adding(2), func(_ *ledger.Receipt[*tally], err error) {
+			if err == nil || errors.Is(err, storage.ErrUnknown) {
+				b.t.Error(err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		b.release()
+		b.wait.Wait()
+		synctest.Wait()
+		if b.ledger.MayHold(func(s *tally, _ ledger.Moment) bool { _, there := s.ends[2]; return there }) {
+			b.t.Error("it may hold what was left in time")
 		}
 	})
 }

@@ -199,20 +199,6 @@ func (l *Ledger[S]) Refusal() error {
 	return nil
 }
 
-// InDoubt says whether a command that was answered with storage.ErrUnknown may
-// still turn out to have happened. It is true while a batch is stored and not
-// known to be signed, as it is for a moment in every commit, while the committer
-// has a command that its caller no longer waits for, and for good when Refusal
-// wraps storage.ErrUnknown. Settle ends what can be ended.
-//
-// When it is false and Refusal is nil, the state of a later Read tells of every
-// command that was answered before. It is safe for concurrent use.
-func (l *Ledger[S]) InDoubt() bool {
-	// The queue first: what the committer lets go of is pending, refused or shown
-	// by then.
-	return l.queue.leftInHand() || l.pending.Load() != nil || errors.Is(l.Refusal(), storage.ErrUnknown)
-}
-
 // Doubtful is the state with the batch that is stored and not known to be signed,
 // which may never become what Read gives. There is none where ok is false. Who looks
 // here first, and then at Read, misses no batch that was stored before.
@@ -221,6 +207,19 @@ func (l *Ledger[S]) Doubtful() (state S, ok bool) {
 		return p.tip.state, true
 	}
 	return state, false
+}
+
+// MayHold says whether the ledger has what has looks for in a state, or may turn out
+// to: it is shown, or in the batch that is stored and not known to be signed, or
+// nothing can be told because that batch cannot be read or Refusal wraps
+// storage.ErrUnknown. A command that its caller left counts when Unseen is closed.
+func (l *Ledger[S]) MayHold(has func(s S, now Moment) bool) bool {
+	if errors.Is(l.Refusal(), storage.ErrUnknown) {
+		return true
+	}
+	p := l.pending.Load() // before the state: what ceases to be pending is shown, or refused
+	state, now := l.Read()
+	return p != nil && (p.tip == nil || has(p.tip.state, now)) || has(state, now) || errors.Is(l.Refusal(), storage.ErrUnknown)
 }
 
 // Unseen is closed when what became of the commands that their callers have left by

@@ -29,8 +29,6 @@ type queue[S State[S]] struct {
 	wake   sync.Cond // something came, or closed was set
 	waits  list.List
 	closed bool
-	inHand bool // the committer is in a round
-	left   bool // in which somebody has left a command that was taken
 
 	deciding bool          // what the round's commands come to cannot be seen yet
 	seen     chan struct{} // closed when it can; nil where nobody has left meanwhile
@@ -55,7 +53,6 @@ func (q *queue[S]) leave(c *command[S]) (untouched bool) {
 	defer q.mu.Unlock()
 	c.left = true
 	if c.place == nil {
-		q.left = q.inHand
 		if q.deciding && q.seen == nil {
 			q.seen = make(chan struct{})
 		}
@@ -71,13 +68,11 @@ func (q *queue[S]) leave(c *command[S]) (untouched bool) {
 func (q *queue[S]) wait() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.inHand, q.left = false, false
 	q.show()
 	for q.waits.Len() == 0 && !q.closed {
 		q.wake.Wait()
 	}
-	q.inHand = q.waits.Len() > 0
-	q.deciding = q.inHand
+	q.deciding = q.waits.Len() > 0
 	return q.waits.Len()
 }
 
@@ -104,13 +99,6 @@ func (q *queue[S]) unseen() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.seen
-}
-
-// leftInHand says whether the committer has a command whose caller has left.
-func (q *queue[S]) leftInHand() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.left
 }
 
 // take gives the next command, or nil.

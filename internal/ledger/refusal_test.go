@@ -303,8 +303,8 @@ func TestWornAnchorIsAskedFirst(t *testing.T) {
 	if !errors.Is(err, errWorn) || errors.Is(err, storage.ErrUnknown) {
 		t.Errorf("refused with %v, want a certain no", err)
 	}
-	if l.InDoubt() || l.Refusal() != nil {
-		t.Errorf("in doubt %v, refusal %v", l.InDoubt(), l.Refusal())
+	if _, doubtful := l.Doubtful(); doubtful || l.Refusal() != nil {
+		t.Errorf("in doubt %v, refusal %v", doubtful, l.Refusal())
 	}
 	if _, err := l.Do(context.Background(), adding(1)); !errors.Is(err, errThere) {
 		t.Errorf("what needs no batch is answered with %v", err)
