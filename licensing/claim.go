@@ -155,8 +155,14 @@ func doubting(err error, request document.RequestKey, its interface {
 	if err == nil || errors.Is(err, ErrUnknown) || ruled(err) || !its.mayHold(request) {
 		return err
 	}
-	return errors.Join(ErrUnknown, err)
+	return &doubted{err}
 }
+
+// doubted is why nothing can be done or told now about a request that may have happened.
+type doubted struct{ reason error }
+
+func (d *doubted) Error() string   { return d.reason.Error() }
+func (d *doubted) Unwrap() []error { return []error{ErrUnknown, d.reason} }
 
 // ruled reports whether an error is the rules' word about a request, and not about what
 // kept it from them.
@@ -201,9 +207,12 @@ func (s *slot) mayHold(request document.RequestKey) bool {
 	})
 }
 
-// anyMayHold says whether any ledger knows a request or may come to.
-func (m *Manager) anyMayHold(request document.RequestKey) bool {
-	return m.mayHold(request) || slices.ContainsFunc(m.rack.all(), func(s *slot) bool { return s.mayHold(request) })
+// ledgers are all that a manager has.
+type ledgers struct{ m *Manager }
+
+// mayHold says whether any ledger knows a request or may come to.
+func (l ledgers) mayHold(request document.RequestKey) bool {
+	return l.m.mayHold(request) || slices.ContainsFunc(l.m.rack.all(), func(s *slot) bool { return s.mayHold(request) })
 }
 
 // enter commits a change of the manager's own ledger under a request, unless that has

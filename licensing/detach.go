@@ -118,7 +118,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		}
 	}
 	if err != nil && !errors.Is(err, ErrUnknown) && m.mayHold(request.Request) {
-		err = errors.Join(ErrUnknown, err) // the manager that had the key then may have made it
+		err = &doubted{err} // the manager that had the key then may have made it
 	}
 	return out, fail(op, err)
 }

@@ -73,6 +73,12 @@ func fail(op string, err error) error {
 	if errors.As(err, &own) {
 		return err
 	}
+	if doubt, ok := errors.AsType[*doubted](err); ok && stays(doubt.reason) {
+		errors.As(fail(op, doubt.reason), &own)
+		own.Message += "; this very request may have happened before"
+		own.Err = errors.Join(ErrUnknown, own.Err)
+		return own
+	}
 	e := &Error{Op: op, Err: err}
 	var special *advised
 	if errors.As(err, &special) {
@@ -111,6 +117,12 @@ func fail(op string, err error) error {
 	}
 	e.Advice = adviceFor(e.Code)
 	return e
+}
+
+// stays reports whether an error is why nothing is changed until an operator has acted.
+func stays(err error) bool {
+	_, earlier := errors.AsType[*failedEarlier](err)
+	return earlier || ofStore(err) && !errors.Is(err, ErrUnknown)
 }
 
 // ofStore reports whether what is stored is at fault.

@@ -215,17 +215,14 @@ func (m *Manager) begin(op string) (done func(), err error) {
 func (m *Manager) change(ctx context.Context, op string, request document.RequestKey) (done func(), err error) {
 	leave, err := m.begin(op)
 	if err != nil {
-		if closed, ok := errors.AsType[*Error](err); ok && m.anyMayHold(request) {
+		if closed, ok := errors.AsType[*Error](err); ok && (ledgers{m}).mayHold(request) {
 			closed.Err = errors.Join(ErrUnknown, closed.Err)
 		}
 		return nil, err
 	}
 	if err := m.refusal(); err != nil {
 		leave()
-		if err = refused(err); m.anyMayHold(request) {
-			err = errors.Join(ErrUnknown, err)
-		}
-		return nil, fail(op, err)
+		return nil, fail(op, doubting(refused(err), request, ledgers{m}))
 	}
 	release, err := m.claim(ctx, request)
 	if err != nil {

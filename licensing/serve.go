@@ -134,6 +134,9 @@ func (m *Manager) serve(ctx context.Context, from *document.Fingerprint, verb ui
 		return nil, refused
 	}
 	if e := (*Error)(nil); errors.As(fail("answer a manager", err), &e) {
+		if errors.Is(e, ErrUnknown) {
+			e.Code = GetResponseFailed // every other code is a certain answer
+		}
 		if e.Err != nil { // what a store or a key says is for the operator here
 			m.opts.Logger.Warn("another manager's request failed", "lmsId", from.Computer.ID, "error", e.Err)
 			e.Message = e.Code.Error()

@@ -88,10 +88,11 @@ func TestMayHoldOpen(t *testing.T) {
 	}{
 		"it is signed now":     {func(*ledger.Config[*tally], *key) {}, []uint32{1, 2}},
 		"the key does not":     {func(_ *ledger.Config[*tally], k *key) { k.fault = butFirst }, []uint32{1, 2}},
-		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, []uint32{1, 2, 3}},
-		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, []uint32{1, 2, 3}},
-		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, []uint32{1, 2, 3}},
-		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, []uint32{1, 2, 3}},
+		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, []uint32{1, 2}},
+		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, []uint32{1, 2}},
+		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, []uint32{1, 2}},
+		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, []uint32{1, 2}},
+		"it does not fold":     {func(c *ledger.Config[*tally], _ *key) { c.Empty.refuses = 2 }, []uint32{1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := newKey()

@@ -22,8 +22,9 @@ type tally struct {
 	applied int
 	horizon int64
 	last    ledger.Position
-	deaf    bool // Judge refuses everything
-	sick    bool // Check fails
+	deaf    bool   // Judge refuses everything
+	refuses uint32 // Apply refuses this number
+	sick    bool   // Check fails
 }
 
 func empty() *tally { return &tally{ends: map[uint32]int64{}} }
@@ -51,7 +52,7 @@ func (s *tally) Apply(at ledger.Position, entry []byte) error {
 	switch {
 	case len(entry) >= 13 && entry[0] == '+': // what follows is ballast
 		n, end := binary.BigEndian.Uint32(entry[1:]), int64(binary.BigEndian.Uint64(entry[5:]))
-		if _, there := s.ends[n]; there {
+		if _, there := s.ends[n]; there || n == s.refuses {
 			return fmt.Errorf("%d is there", n)
 		}
 		s.ends[n] = end

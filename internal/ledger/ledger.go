@@ -210,16 +210,22 @@ func (l *Ledger[S]) Doubtful() (state S, ok bool) {
 }
 
 // MayHold says whether the ledger has what has looks for in a state, or may turn out
-// to: it is shown, or in the batch that is stored and not known to be signed, or
-// nothing can be told because that batch cannot be read or Refusal wraps
-// storage.ErrUnknown. A command that its caller left counts when Unseen is closed.
+// to: it is shown, or in the batch that is stored and not known to be signed, judged or
+// not, or nothing can be told because Refusal wraps storage.ErrUnknown. A batch that
+// does not fold never becomes state. A command that its caller left counts when Unseen
+// is closed.
 func (l *Ledger[S]) MayHold(has func(s S, now Moment) bool) bool {
 	if errors.Is(l.Refusal(), storage.ErrUnknown) {
 		return true
 	}
 	p := l.pending.Load() // before the state: what ceases to be pending is shown, or refused
 	state, now := l.Read()
-	return p != nil && (p.tip == nil || has(p.tip.state, now)) || has(state, now) || errors.Is(l.Refusal(), storage.ErrUnknown)
+	if p != nil {
+		if t := p.look(); t != nil && has(t.state, now) {
+			return true
+		}
+	}
+	return has(state, now) || errors.Is(l.Refusal(), storage.ErrUnknown)
 }
 
 // Unseen is closed when what became of the commands that their callers have left by

@@ -108,7 +108,7 @@ func (l *Ledger[S]) fold(ctx context.Context, base *tip[S], stored headRecord) (
 func (l *Ledger[S]) compare(ctx context.Context, stored headRecord, last *batch, key document.Checkpoint) error {
 	base := l.tip.Load()
 	if last != nil {
-		l.pending.Store(&pending[S]{batch: last, base: base})
+		l.pending.Store(found(last, base, l.cfg.Rules))
 	}
 	refuse := func(err error) error {
 		l.refuse(l.failAt("open", stored.Seq, err))

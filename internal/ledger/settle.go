@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/document"
@@ -18,7 +19,29 @@ const tries = 3
 type pending[S State[S]] struct {
 	batch *batch
 	base  *tip[S]
-	tip   *tip[S] // after the batch; nil for one that was found and not judged yet
+	tip   *tip[S]        // after the batch; nil for one that was found and not judged yet
+	found func() *tip[S] // what tip may become, where it is nil; nil: the batch does not fold
+}
+
+// found is a pending batch that was found in the store. What it may become is folded
+// once, when somebody asks.
+func found[S State[S]](b *batch, base *tip[S], rules uint32) *pending[S] {
+	return &pending[S]{batch: b, base: base, found: sync.OnceValue(func() *tip[S] {
+		t, err := base.fold(b, rules, nil)
+		if err != nil {
+			return nil
+		}
+		return t
+	})}
+}
+
+// look is the tip after the batch, which is only to be looked at: the batch may not
+// have been judged. It is nil where the batch never becomes state.
+func (p *pending[S]) look() *tip[S] {
+	if p.tip != nil {
+		return p.tip
+	}
+	return p.found()
 }
 
 // settle has the pending batch signed and shows it. When it fails, with an Error,
