@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -40,7 +41,7 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 		if err == nil {
 			err = s.carries(request)
 		}
-		if pool := s.shown(); pool != nil && err == nil {
+		if pool := s.askable(); pool != nil && err == nil {
 			err = unused(pool, func(p *detach.Pool, _ int64) error {
 				_, err := p.Asked(request)
 				return err
@@ -187,23 +188,21 @@ func (m *Manager) mayHold(request document.RequestKey) bool {
 }
 
 // mayHold says whether the ledger in a slot knows a request or may come to, or the key
-// has the pool license that it brought.
+// may have the pool license that it brought.
 func (s *slot) mayHold(request document.RequestKey) bool {
 	if request.Key == (document.Hash{}) {
 		return false
 	}
 	s.mu.Lock()
-	pool, unread, brought := s.pool, s.unread, s.brought
-	if pool == nil {
-		pool = s.stored
-	}
+	pool, unread, a := cmp.Or(s.pool, s.stored), s.unread, s.announced
 	s.mu.Unlock()
+	brought := a != nil && a.request == request
 	if pool == nil {
-		return unread || brought.request == request
+		return unread || brought
 	}
 	return pool.MayHold(func(p *detach.Pool, _ ledger.Moment) bool {
 		asked, _ := p.Asked(request)
-		return asked || brought.request == request && p.Counter() < brought.counter
+		return asked || brought && a.beyond(p)
 	})
 }
 

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -42,10 +43,6 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	switch envelope.Kind {
 	case document.KindPool:
 		err = m.inPool(ctx, envelope.Origin, request, func(s *slot) error { return m.installPool(ctx, s, envelope, request) })
-		var kept *notInKey
-		if err != nil && !ruled(err) && !errors.As(err, &kept) && request.Key != (document.Hash{}) && m.newer(envelope) {
-			err = errors.Join(ErrUnknown, err) // asked before, it may be in the key, and only that can tell
-		}
 		err = elsewhere(err, "pool license", envelope.Origin)
 	case document.KindLicense:
 		err = doubting(m.installLicense(ctx, envelope, request), request, m)
@@ -107,9 +104,16 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 	if err := m.verifyPool(license); err != nil {
 		return err
 	}
+	if err := s.fits(license); err != nil {
+		return err
+	}
+	if err := s.loading.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.loading.release()
 	pool, err := s.served()
-	if err != nil {
-		if err := s.load(ctx, m); err != nil {
+	if err != nil || s.announcement() != nil { // only the key can tell what became of that
+		if err := s.reload(ctx, m); err != nil {
 			return err
 		}
 		pool, _ = s.served()
@@ -127,63 +131,44 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
 		}
 	}
-	if pool == nil {
-		// Should the program end before the key's answer is stored, and start without the
-		// key, the key must not look like one that was never here.
-		if err := m.announce(ctx, s.info.ID, license); err != nil {
-			return err
-		}
-	}
 	// To install is not done twice: what was pulled out and put in again is found out before.
-	info, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) })
-	if err != nil {
+	if _, err := withKey(ctx, s, func(k *device.Key) (device.Info, error) { return k.Info(ctx) }); err != nil {
 		return err
 	}
 	if err := s.Ready(ctx); err != nil { // the pool could not follow
-		if info.PoolCounter < license.Head.Counter {
-			err = &notInKey{err}
-		}
 		return err
 	}
-	s.mu.Lock()
-	s.brought = brought{license.Head.Counter, request}
-	s.mu.Unlock()
+	if err := s.announce(ctx, m, &announcement{license, request}); err != nil {
+		return err
+	}
 	_, err = onKey(s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Install(ctx, license.Bytes()) })
 	if doubt, ok := errors.AsType[*device.Error](err); ok && doubt.MayHaveActed {
 		return errors.Join(ErrUnknown, err)
 	}
 	if err != nil {
-		s.mu.Lock()
-		s.brought = brought{} // it will not come
-		s.mu.Unlock()
+		s.settled(ctx, m) // it will not come
 		return err
 	}
-	if err := s.load(ctx, m); err != nil {
+	if err := s.reload(ctx, m); err != nil {
 		// The key has it, so the pool will follow.
 		return errors.Join(ErrUnknown, err)
 	}
 	return nil
 }
 
-// notInKey is the failure of a key that has just told that its pool license is older,
-// and was not given this one.
-type notInKey struct{ error }
-
-func (e *notInKey) Unwrap() error { return e.error }
-
-// newer reports whether a pool license is newer than what is known of its pool.
-func (m *Manager) newer(e *document.Envelope) bool {
-	license, err := e.Pool()
-	if err != nil {
-		return false
+// fits refuses a pool license that is not made for the slot's key, which would never
+// take it.
+func (s *slot) fits(license *document.Pool) error {
+	head := license.Head
+	switch {
+	case !bytes.Equal(head.KeyPublic, s.public):
+		return &detach.Refusal{Code: StorageIDMismatch, Message: fmt.Sprintf(
+			"pool license: it was made for another key with the id %d", head.Key)}
+	case head.Vendor != s.info.Vendor:
+		return &detach.Refusal{Code: StorageIDMismatch, Message: fmt.Sprintf(
+			"pool license: it is by vendor %s, key %d belongs to vendor %s", PublicCodeText(head.Vendor), head.Key, PublicCodeText(s.info.Vendor))}
 	}
-	if s := m.rack.find(e.Origin); s != nil {
-		if pool := s.shown(); pool != nil {
-			state, _ := pool.Read()
-			return state.Counter() < license.Head.Counter
-		}
-	}
-	return true
+	return nil
 }
 
 // elsewhere turns "no such key" into the answer for a file whose key is not here.

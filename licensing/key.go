@@ -221,5 +221,8 @@ func (m *Manager) changeable(ctx context.Context, s *slot) (*ledger.Ledger[*deta
 		s.confirm(ctx) // the key may know the time better
 	}
 	s.watchClock(pool)
+	if s.announcement() != nil {
+		return pool, s.load(ctx, m) // the key tells what became of it
+	}
 	return pool, s.update(ctx)
 }

@@ -2,6 +2,7 @@ package licensing_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 
@@ -93,7 +94,7 @@ func TestOtherKeyInTheSamePlace(t *testing.T) {
 // makes the pool follow, it is the request's that brought the license: asked again,
 // the answer is that it happened.
 func TestPoolLicenseEnteredByAnother(t *testing.T) {
-	entered := 0
+	entered, doubted := 0, 0
 	for n := 0; ; n++ {
 		s := newStage(t)
 		file := s.office.pool(feature(1, 5))
@@ -102,9 +103,8 @@ func TestPoolLicenseEnteredByAnother(t *testing.T) {
 		if !f.Fired() {
 			break
 		}
-		s.refused(err)
-		if n == 0 {
-			s.refused(err, licensing.ErrUnknown)
+		if errors.Is(err, licensing.ErrUnknown) {
+			doubted++
 		}
 		s.office.detach(s.laptop, 1)
 		s.ok(s.office.Install(s.ctx, file, askedOnce))
@@ -113,7 +113,7 @@ func TestPoolLicenseEnteredByAnother(t *testing.T) {
 		}
 		s.end()
 	}
-	if entered == 0 {
+	if entered == 0 || doubted == 0 {
 		t.Error("the store was never asked")
 	}
 }

@@ -163,7 +163,7 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	switch {
 	case old == nil:
 	case old.unseen:
-		s.stored, s.unread = old.shown(), old.unread // until the key has confirmed it
+		s.stored, s.foreign, s.unread = old.stored, old.foreign, old.unread // until the key has confirmed it
 	case bytes.Equal(old.public, key.Public()):
 		return old.reconnect(ctx, m, at, key)
 	default:

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -25,7 +26,7 @@ type slot struct {
 	unseen bool // only its stored pool is known: the key was not here since the start
 	buses  []transport.Bus
 
-	loading lock // held while the pool's ledger is opened
+	loading lock // held while the pool's ledger is opened, and while the key gets a pool license
 
 	mu      sync.Mutex
 	at      place
@@ -34,31 +35,26 @@ type slot struct {
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
 	stored  *ledger.Ledger[*detach.Pool] // what is stored of a pool that is not served, for reading; or nil
-	unread  bool                         // something is stored of the pool, and cannot be believed
+	foreign bool                         // stored is of a vendor who is not trusted: it is asked about request keys only
+	unread  bool                         // something is stored of the pool, and cannot be read
 	err     error                        // why the pool on the key is not served
-	brought brought                      // the pool license on its way into the key
 	log     *slog.Logger
 	wear    wear // of the key, as far as the log was told
 	ahead   bool // the log was told that the pool's time is
-}
 
-// brought is the counter of a pool license and the request that brought it.
-type brought struct {
-	counter uint64
-	request document.RequestKey
+	announced *announcement // the pool license on its way into the key, or nil
+	recalled  bool          // announced was read from the store
 }
 
 // carries refuses a request under the key of another one whose pool license may be in
 // the slot's key.
 func (s *slot) carries(request document.RequestKey) error {
-	s.mu.Lock()
-	brought, pool := s.brought, s.pool
-	s.mu.Unlock()
-	if brought.request.Key != request.Key || brought.request.Request == request.Request {
+	a := s.announcement()
+	if a == nil || a.request.Key != request.Key || a.request.Request == request.Request {
 		return nil
 	}
-	if pool != nil {
-		if state, _ := pool.Read(); state.Counter() >= brought.counter {
+	if pool := s.askable(); pool != nil {
+		if state, _ := pool.Read(); !a.beyond(state) {
 			return nil // it knows what came of it
 		}
 	}
@@ -125,8 +121,17 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 		return err
 	}
 	defer s.loading.release()
+	return s.reload(ctx, m)
+}
+
+// reload is load for who holds loading.
+func (s *slot) reload(ctx context.Context, m *Manager) error {
 	s.watchWear()
-	license, err := s.read(ctx, m)
+	err := s.recall(ctx, m)
+	var license *document.Pool
+	if err == nil {
+		license, err = s.read(ctx, m)
+	}
 	pool, _ := s.served()
 	if err == nil && license != nil && pool == nil {
 		pool, err = s.open(ctx, m, license)
@@ -135,14 +140,18 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 	s.license, s.pool, s.err = license, pool, err
 	stored := s.stored
 	if pool != nil {
-		s.stored = nil
+		s.stored, s.foreign = nil, false
 	}
 	s.mu.Unlock()
 	if pool != nil && stored != nil {
 		stored.Close(ctx) // it wrote nothing
 	}
-	if err != nil || pool == nil {
+	if err != nil {
 		return err
+	}
+	if pool == nil {
+		s.settled(ctx, m) // what was announced is not in the key
+		return nil
 	}
 	if pool.Refusal() != nil {
 		return s.examine(ctx, m, pool) // it can be read; every change says why not
@@ -150,7 +159,11 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 	if err := m.refusal(); err != nil {
 		return err
 	}
-	return s.update(ctx)
+	if err := s.update(ctx); err != nil {
+		return err
+	}
+	s.settled(ctx, m) // it is entered, or not in the key
+	return nil
 }
 
 // read gives the pool license in the key, verified; nil where there is none.
@@ -220,7 +233,7 @@ func (s *slot) watchClock(pool *ledger.Ledger[*detach.Pool]) {
 // brought it, whoever finds it.
 func (s *slot) update(ctx context.Context) error {
 	s.mu.Lock()
-	pool, license, brought := s.pool, s.license, s.brought
+	pool, license, a := s.pool, s.license, s.announced
 	s.mu.Unlock()
 	if license == nil {
 		return fmt.Errorf("key %d no longer holds the pool license it held", s.info.ID)
@@ -229,8 +242,8 @@ func (s *slot) update(ctx context.Context) error {
 		return nil
 	}
 	var request document.RequestKey
-	if brought.counter == license.Head.Counter {
-		request = brought.request
+	if a != nil && bytes.Equal(a.license.Bytes(), license.Bytes()) {
+		request = a.request
 	}
 	s.clock.Raise(license.Head.Issued)
 	_, err := pool.Do(ctx, func(p *detach.Pool, _ ledger.Moment) ([][]byte, error) {

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -8,9 +9,7 @@ import (
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/device"
-	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
-	"github.com/sojournlm/sojourn/storage"
 )
 
 // restore puts the keys whose pools are stored and that are not plugged in into
@@ -39,8 +38,7 @@ func (r *rack) restore(ctx context.Context, m *Manager) error {
 // slot's error; an error is about reading the store.
 func (s *slot) restore(ctx context.Context, m *Manager) error {
 	clock := m.newClock()
-	announced, err := m.announced(ctx, s.info.ID)
-	if err != nil {
+	if err := s.recall(ctx, m); err != nil {
 		return err
 	}
 	public, err := ledger.Stored(ctx, s.ledger(m, nil, clock))
@@ -51,26 +49,32 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 	if err != nil && !ofStore(err) {
 		return err
 	}
+	foreign := false
 	if stored != nil {
-		if err = vouch(stored); err == nil {
+		if err = well(stored); err == nil {
+			state, _ := stored.Read()
+			err = state.Vouched()
+			foreign = err != nil
+		}
+		if err == nil {
 			if err = s.examine(ctx, m, stored); err != nil && !ofStore(err) {
 				return errors.Join(err, stored.Close(ctx))
 			}
 		}
-		if err != nil {
+		if err != nil && !foreign {
 			err = errors.Join(err, stored.Close(ctx))
 			stored = nil
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stored, s.unread = stored, stored == nil && (public != nil || err != nil)
+	s.stored, s.foreign, s.unread = stored, foreign, stored == nil && (public != nil || err != nil)
 	if s.unseen {
 		s.public, s.err = public, err
 	}
-	if stored == nil {
-		if s.unseen {
-			s.info.Vendor = announced
+	if stored == nil || foreign {
+		if s.unseen && s.announced != nil && m.verifyPool(s.announced.license) == nil {
+			s.info.Vendor = s.announced.license.Head.Vendor
 		}
 		return nil
 	}
@@ -82,49 +86,15 @@ func (s *slot) restore(ctx context.Context, m *Manager) error {
 	return nil
 }
 
-// announcement is where the pool license lies that was about to go into a key of whose
-// pool nothing was stored. It makes the key one that was seen here.
-func announcement(key uint64) string { return poolName(key) + "/announced" }
-
-// announce stores the first pool license of a key before the key gets it.
-func (m *Manager) announce(ctx context.Context, key uint64, license *document.Pool) error {
-	return m.store.Update(ctx, func(w storage.Writer) error {
-		return w.Put(announcement(key), license.Bytes())
-	})
-}
-
-// announced gives the vendor of the license that was announced for a key; 0 where
-// none was that can be believed.
-func (m *Manager) announced(ctx context.Context, key uint64) (vendor uint32, err error) {
-	var raw []byte
-	err = m.store.View(ctx, func(r storage.Reader) (err error) {
-		raw, err = r.Get(announcement(key))
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	license, err := document.ParsePool(raw)
-	if err != nil || license.Head.Key != key || m.verifyPool(license) != nil {
-		return 0, nil
-	}
-	return license.Head.Vendor, nil
-}
-
 // poolName is the name in the store of the ledger of a key's pool.
 func poolName(key uint64) string { return fmt.Sprintf("pool/%08x", key) }
 
-// vouch checks what is stored as far as that is possible without the key: that it
-// is whole, and leads back to a vendor.
-func vouch(stored *ledger.Ledger[*detach.Pool]) error {
+// well checks that what is stored is whole, as far as that is possible without the key.
+func well(stored *ledger.Ledger[*detach.Pool]) error {
 	if err := stored.Refusal(); !errors.Is(err, ledger.ErrUnanchored) {
 		return err
 	}
-	state, _ := stored.Read()
-	return state.Vouched()
+	return nil
 }
 
 // examine makes the manager refuse everything where a pool just opened shows that
@@ -176,8 +146,16 @@ func (s *slot) ledger(m *Manager, public ed25519.PublicKey, clock *ledger.Clock)
 func (s *slot) shown() *ledger.Ledger[*detach.Pool] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pool != nil {
-		return s.pool
+	if s.pool == nil && s.foreign {
+		return nil
 	}
-	return s.stored
+	return cmp.Or(s.pool, s.stored)
+}
+
+// askable gives the pool's ledger for questions about request keys: the one that is
+// shown, or one that leads back to no vendor who is trusted here.
+func (s *slot) askable() *ledger.Ledger[*detach.Pool] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.pool, s.stored)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/sojournlm/sojourn/detach"
+	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/storage"
 )
@@ -74,7 +75,14 @@ func (m *Manager) Verify(ctx context.Context) (Report, error) {
 				continue
 			}
 		}
-		report.Unread = append(report.Unread, key)
+		s = &slot{info: device.Info{ID: key}}
+		public, err := ledger.Stored(ctx, s.ledger(m, nil, nil))
+		if err != nil && !ofStore(err) {
+			return report, fail(op, err)
+		}
+		if public != nil || err != nil { // else no more than an announcement
+			report.Unread = append(report.Unread, key)
+		}
 	}
 	return report, nil
 }

@@ -1,0 +1,122 @@
+package licensing
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/storage"
+)
+
+// announcement is a pool license on its way into a key, and the request that brings it.
+// It is stored before the key gets the license, until key and ledger have shown what
+// became of it: whatever dies in between, the request is known, and the key is one that
+// was seen here.
+type announcement struct {
+	license *document.Pool
+	request document.RequestKey
+}
+
+const announcementVersion = 1
+
+// announcementRecord is a stored announcement.
+type announcementRecord struct {
+	Version uint32              `cbor:"1,keyasint"`
+	License []byte              `cbor:"2,keyasint"` // document.Pool
+	Request document.RequestKey `cbor:"3,keyasint"`
+}
+
+// announcementKey is where in the store the announcement of a key lies.
+func announcementKey(key uint64) string { return poolName(key) + "/announced" }
+
+func parseAnnouncement(b []byte) (*announcement, error) {
+	const name = "stored announcement"
+	var r announcementRecord
+	if err := document.Decode(name, b, document.MaxPool+256, &r); err != nil {
+		return nil, err
+	}
+	if r.Version != announcementVersion {
+		return nil, &document.Error{Document: name, Link: document.LinkVersion, Reason: "it is of another version"}
+	}
+	license, err := document.ParsePool(r.License)
+	if err != nil {
+		return nil, err
+	}
+	return &announcement{license, r.Request}, nil
+}
+
+// recall reads the slot's announcement from the store, once. One that cannot be read is
+// none: it bars nothing.
+func (s *slot) recall(ctx context.Context, m *Manager) error {
+	s.mu.Lock()
+	recalled := s.recalled
+	s.mu.Unlock()
+	if recalled {
+		return nil
+	}
+	var raw []byte
+	err := m.store.View(ctx, func(r storage.Reader) (err error) {
+		raw, err = r.Get(announcementKey(s.info.ID))
+		return err
+	})
+	var a *announcement
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		if a, err = parseAnnouncement(raw); err == nil && a.license.Head.Key != s.info.ID {
+			a, err = nil, errors.New("it is for another key")
+		}
+		if err != nil {
+			m.opts.Logger.Warn("what is stored of a pool license on its way cannot be read", "key", s.info.ID, "error", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announced, s.recalled = a, true
+	return nil
+}
+
+// announce stores what is about to go into the slot's key.
+func (s *slot) announce(ctx context.Context, m *Manager, a *announcement) error {
+	record := announcementRecord{Version: announcementVersion, License: a.license.Bytes(), Request: a.request}
+	err := m.store.Update(ctx, func(w storage.Writer) error {
+		return w.Put(announcementKey(s.info.ID), document.Encode(record))
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announced = a
+	return nil
+}
+
+// settled forgets the announcement: what became of it has been shown. Where that fails
+// its request key stays what it is to this request alone.
+func (s *slot) settled(ctx context.Context, m *Manager) {
+	if s.announcement() == nil {
+		return
+	}
+	err := m.store.Update(ctx, func(w storage.Writer) error { return w.Delete(announcementKey(s.info.ID)) })
+	if err != nil {
+		m.opts.Logger.Info("a pool license stays announced", "key", s.info.ID, "error", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announced = nil
+}
+
+func (s *slot) announcement() *announcement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.announced
+}
+
+// beyond reports whether the license is newer than the pool's, which then does not know
+// what became of it.
+func (a *announcement) beyond(p interface{ Counter() uint64 }) bool {
+	return a != nil && p.Counter() < a.license.Head.Counter
+}

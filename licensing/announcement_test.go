@@ -1,0 +1,244 @@
+package licensing_test
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/licensing/issuer"
+	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/memory"
+	"github.com/sojournlm/sojourn/transport/simulator"
+)
+
+// announced gives the keys of the store under which pool licenses are announced.
+func (m *machine) announced() (keys []string) {
+	m.w.Helper()
+	m.w.ok(m.disk.View(m.w.ctx, func(r storage.Reader) error {
+		for p, err := range r.Scan("pool/") {
+			if err != nil {
+				return err
+			}
+			if strings.HasSuffix(p.Key, "/announced") {
+				keys = append(keys, p.Key)
+			}
+		}
+		return nil
+	}))
+	return keys
+}
+
+// alike fails the test unless what is refused under a request key that was never used
+// has the code that it has without one, and is not in doubt.
+func (w *world) alike(what string, code licensing.Code, try func(*licensing.ChangeOptions) error) {
+	w.Helper()
+	for _, opts := range []*licensing.ChangeOptions{nil, {RequestKey: "never used for " + what}} {
+		err := try(opts)
+		w.refused(err, code)
+		if errors.Is(err, licensing.ErrUnknown) {
+			w.Errorf("%s, options %+v: it is said to be in doubt: %v", what, opts, err)
+		}
+	}
+}
+
+// A request key that was never used leaves nothing in doubt.
+func TestFreshKeyIsCertain(t *testing.T) {
+	install := func(m *machine, file licensing.Buffer) func(*licensing.ChangeOptions) error {
+		return func(opts *licensing.ChangeOptions) error { return m.Install(m.w.ctx, file, opts) }
+	}
+	detach := func(s *stage) func(*licensing.ChangeOptions) error {
+		return func(opts *licensing.ChangeOptions) error {
+			_, err := s.office.Detach(s.ctx, s.office.request(s.laptop, 1), opts)
+			return err
+		}
+	}
+	t.Run("forged", func(t *testing.T) {
+		s := newStage(t)
+		_, other, err := ed25519.GenerateKey(nil)
+		s.ok(err)
+		genuine := s.vendor
+		s.vendor = other
+		forged := s.office.pool(feature(1, 99))
+		s.vendor = genuine
+		s.alike("a forged license", licensing.InvalidDigest, install(s.office, forged))
+	})
+	t.Run("pulled out", func(t *testing.T) {
+		s := newStage(t)
+		file := s.office.pool(feature(1, 9))
+		s.office.keys[0].Unplug()
+		s.alike("a pool license", licensing.NoService, install(s.office, file))
+		s.office.crash()
+		s.ok(s.office.boot())
+		s.alike("a pool license after a restart", licensing.NoService, install(s.office, file))
+	})
+	t.Run("anchor lost", func(t *testing.T) {
+		s := newStage(t)
+		old, err := s.office.keys[0].Snapshot()
+		s.ok(err)
+		s.office.detach(s.laptop, 1)
+		s.office.detach(s.laptop, 2)
+		s.office.crash()
+		s.ok(s.office.keys[0].Restore(old))
+		s.ok(s.office.boot())
+		s.alike("a pool license", licensing.StorageCorrupted, install(s.office, s.office.pool(feature(1, 9))))
+		s.alike("a detach", licensing.StorageCorrupted, detach(s))
+	})
+	t.Run("vendor not trusted", func(t *testing.T) {
+		s := newStage(t)
+		lent := s.office.lend(s.laptop, 2)
+		back := s.laptop.giveBack(lent.LicenseID)
+		k := &licensing.ChangeOptions{RequestKey: "k"}
+		s.ok(detach(s)(k))
+		file := s.office.pool(feature(1, 9))
+		trusted := s.office.opts.Vendors
+		s.office.opts.Vendors = nil
+		s.office.reopen()
+		s.alike("a detach", licensing.InvalidDigest, detach(s))
+		s.alike("a return", licensing.InvalidDigest, install(s.office, back))
+		s.alike("a pool license", licensing.InvalidDigest, install(s.office, file))
+		s.refused(detach(s)(k), licensing.ErrUnknown) // what was asked before was answered
+		s.refused(s.office.RemoveFingerprint(s.ctx, s.laptop.id, k), licensing.InvalidParameter)
+		s.office.opts.Vendors = trusted
+		s.office.reopen()
+		s.ok(detach(s)(k))
+		s.ok(s.office.Install(s.ctx, back, nil))
+		s.checkPromises()
+	})
+}
+
+// doubtful installs the file under askedOnce while the key loses its replies from the
+// nth on, and reports whether that left it in doubt.
+func (s *stage) doubtful(file licensing.Buffer, n int) bool {
+	s.Helper()
+	var armed []*simulator.Armed
+	for range 8 {
+		armed = append(armed, s.office.keys[0].FailNth(n, simulator.LoseReply))
+	}
+	err := s.office.Install(s.ctx, file, askedOnce)
+	for _, a := range armed {
+		a.Disarm()
+	}
+	return errors.Is(err, licensing.ErrUnknown)
+}
+
+// The request key of a pool license in doubt means that one request, whatever comes in
+// between: never do two requests under it happen.
+func TestPoolKeyMeansOneRequest(t *testing.T) {
+	for name, between := range map[string]func(s *stage, file licensing.Buffer, n int){
+		"nothing":       func(*stage, licensing.Buffer, int) {},
+		"restart":       func(s *stage, _ licensing.Buffer, _ int) { s.office.reopen() },
+		"without a key": func(s *stage, file licensing.Buffer, _ int) { _ = s.office.Install(s.ctx, file, nil) },
+		"a newer one fails": func(s *stage, _ licensing.Buffer, n int) {
+			newer := s.office.pool(feature(1, 7), feature(2, 5))
+			fault := simulator.PullFirst
+			if n%2 == 0 {
+				fault = simulator.Unplug
+			}
+			armed := s.office.keys[0].FailNth(n/2, fault)
+			_ = s.office.Install(s.ctx, newer, nil)
+			armed.Disarm()
+			s.ok(s.office.keys[0].Plug())
+		},
+		"the key is away": func(s *stage, _ licensing.Buffer, _ int) {
+			s.office.crash()
+			s.office.keys[0].Unplug()
+			s.ok(s.office.boot())
+			s.refused(s.renameOnce(), licensing.InvalidParameter)
+			_, err := s.office.Detach(s.ctx, s.office.request(s.laptop, 2), askedOnce)
+			s.refused(err, licensing.InvalidParameter)
+			s.ok(s.office.keys[0].Plug())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doubts := 0
+			for n := range 14 {
+				for m := range 10 {
+					s := newStage(t)
+					file := s.office.pool(feature(1, 5), feature(2, 5))
+					if !s.doubtful(file, n) {
+						s.end()
+						break
+					}
+					doubts++
+					between(s, file, m)
+					renamed := s.renameOnce()
+					s.office.detach(s.laptop, 2)
+					taken := s.office.look().Features[0].Max == 5
+					if renamed == nil && taken {
+						t.Errorf("reply %d, %d: both happened", n, m)
+					}
+					if again := s.office.Install(s.ctx, file, askedOnce); renamed != nil {
+						s.ok(again)
+					} else {
+						s.refused(again, licensing.InvalidParameter)
+					}
+					if left := s.office.announced(); len(left) > 0 {
+						t.Errorf("reply %d, %d: these stay announced: %q", n, m, left)
+					}
+					s.checkPromises()
+					s.end()
+					if name != "a newer one fails" {
+						break
+					}
+				}
+			}
+			if doubts == 0 {
+				t.Error("nothing was ever in doubt")
+			}
+		})
+	}
+}
+
+// What a key refuses for ever is not announced, or not for long: it leaves nothing.
+func TestRefusedPoolLeavesNothing(t *testing.T) {
+	s := &stage{world: newWorld(t)}
+	annex := s.bare("ANNEX", memory.New())
+	key := annex.addKey(worldKey + 1)
+	public, stranger, err := ed25519.GenerateKey(nil)
+	s.ok(err)
+	genuine := annex.opts.Vendors[worldVendor]
+	license := func(by ed25519.PrivateKey, vendor uint32, public ed25519.PublicKey) licensing.Buffer {
+		file, err := issuer.Sign(by, issuer.Pool{
+			Key: uint32(key.ID()), KeyPublic: public, Vendor: vendor, Counter: 1, Issued: annex.watch.Now(),
+			Products: []issuer.Product{{Number: worldProduct, Name: "product", Features: []issuer.Feature{feature(1, 3)}}},
+		})
+		s.ok(err)
+		return file
+	}
+	for _, c := range []struct {
+		name string
+		file licensing.Buffer
+		code licensing.Code
+	}{
+		{"another vendor's", license(stranger, 4711, key.Public()), licensing.StorageIDMismatch},
+		{"another key's", license(s.vendor, worldVendor, public), licensing.StorageIDMismatch},
+		{"of a vendor whom only the program trusts", license(stranger, worldVendor, key.Public()), licensing.InvalidDigest},
+	} {
+		annex.opts.Vendors[4711], annex.opts.Vendors[worldVendor] = public, genuine
+		if c.code == licensing.InvalidDigest {
+			annex.opts.Vendors[worldVendor] = public
+		}
+		if annex.Manager == nil {
+			s.ok(annex.boot())
+		} else {
+			annex.reopen()
+		}
+		s.alike(c.name, c.code, func(opts *licensing.ChangeOptions) error { return annex.Install(s.ctx, c.file, opts) })
+		if left := annex.announced(); len(left) > 0 {
+			t.Errorf("%s: these stay announced: %q", c.name, left)
+		}
+		report, err := annex.Verify(s.ctx)
+		s.ok(err)
+		if len(report.Unread) > 0 {
+			t.Errorf("%s: not gone through are %d", c.name, report.Unread)
+		}
+	}
+	annex.opts.Vendors[worldVendor] = genuine
+	annex.reopen()
+	s.ok(annex.Install(s.ctx, annex.pool(feature(1, 3)), nil))
+	if left := annex.announced(); len(left) > 0 {
+		t.Errorf("after it was taken these stay announced: %q", left)
+	}
+}
