@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/sojournlm/sojourn/storage"
 	"github.com/sojournlm/sojourn/storage/memory"
 	"github.com/sojournlm/sojourn/storage/storagetest"
+	"github.com/sojournlm/sojourn/transport"
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
@@ -358,4 +360,80 @@ func TestFirstPoolWithoutTheKey(t *testing.T) {
 	if v := annex.look(); len(v.Features) != 1 {
 		t.Errorf("features: %+v", v.Features)
 	}
+}
+
+// hangingBus lets some exchanges through, and then hangs each as long as its context.
+type hangingBus struct {
+	transport.Bus
+	through atomic.Int64
+}
+
+func (b *hangingBus) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
+	c, err := b.Bus.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &hangingConn{c, b}, nil
+}
+
+type hangingConn struct {
+	transport.Conn
+	bus *hangingBus
+}
+
+func (c *hangingConn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
+	if c.bus.through.Add(-1) < 0 {
+		<-ctx.Done()
+		return nil, &transport.Error{Op: "exchange", Sent: true, Err: ctx.Err()}
+	}
+	return c.Conn.Exchange(ctx, request)
+}
+
+// A key that hangs, with something that nobody waits for any more, does not keep the
+// request keys of what is answered elsewhere.
+func TestAskAgainWhileAnotherKeyHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{world: newWorld(t)}
+		s.office = s.world.office(feature(1, 3))
+		annex := s.world.bare("ANNEX", nil)
+		s.world.machines = s.world.machines[:1] // no more than a second bus
+		key := annex.addKey(worldKey + 1)
+		bus := &hangingBus{Bus: annex.bus}
+		bus.through.Store(1000)
+		s.office.opts.Buses = append(s.office.opts.Buses, bus)
+		s.office.reopen()
+		s.ok(s.office.Install(s.ctx, annex.poolOf(key, feature(1, 3)), nil))
+		s.laptop = s.world.laptop("LAPTOP", s.office)
+		key.Unplug()
+		collect[licensing.Key](s.world)(s.office.Keys(s.ctx, licensing.Filter{}))
+		bus.through.Store(2) // it is opened, and then compared with its ledger
+		s.ok(key.Plug())
+		brief, cancel := context.WithTimeout(s.ctx, time.Second)
+		defer cancel()
+		_, _ = s.office.Keys(brief, licensing.Filter{})
+
+		began := time.Now()
+		patient, cancel := context.WithTimeout(s.ctx, time.Hour)
+		defer cancel()
+		var first *licensing.Detached
+		for range 3 {
+			s.ok(s.office.EditFingerprint(patient, licensing.FingerprintFields{LMSID: &s.laptop.id, HostName: new("RENAMED")}, askedOnce))
+			d, err := s.office.Detach(patient, s.office.request(s.laptop, 1), &licensing.ChangeOptions{RequestKey: "k"})
+			s.ok(err)
+			if first == nil {
+				first = d
+			}
+			if d == nil || d.LicenseID != first.LicenseID {
+				t.Fatalf("asked again it gives %+v", d)
+			}
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("they waited %v for a key that is not theirs", took)
+		}
+		bus.through.Store(1000)
+		end, cancel := context.WithTimeout(s.ctx, time.Second)
+		defer cancel()
+		_ = s.office.Close(end) // it gives the hanging exchange up
+		key.Unplug()
+	})
 }

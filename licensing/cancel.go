@@ -33,7 +33,7 @@ type Cancelled struct {
 // ServerNotFound when no manager is known to have the key, and nothing happened;
 // or when that is silent: then the license is given back, the error names the
 // pending [Intent], and the return can be downloaded until it is handed over.
-func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (*Cancelled, error) {
+func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (_ *Cancelled, err error) {
 	const op = "cancel detach"
 	request, err := opts.request(op, struct {
 		Offline bool   `cbor:"1,keyasint"`
@@ -46,7 +46,7 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { done(err) }()
 	if !req.Offline {
 		return m.cancelOnline(ctx, op, req.License, request)
 	}
@@ -141,7 +141,7 @@ func (m *Manager) DownloadCancelled(ctx context.Context, licenseID uint64) (Buff
 // ForgetCancelled deletes the record of a cancelled license and with it the
 // return. The license stays given back: it can never be installed here again.
 // It fails with NoResultsFound.
-func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) error {
+func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) (err error) {
 	const op = "forget cancelled"
 	request, err := opts.request(op, licenseID)
 	if err != nil {
@@ -151,7 +151,7 @@ func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *C
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err) }()
 	return fail(op, m.enter(ctx, request, func(s *detach.Local, now int64) ([][]byte, error) {
 		return s.Forget(licenseID, request, now)
 	}))

@@ -44,13 +44,13 @@ const (
 // license is not genuine), HardwareIDMismatch, FeatureExpired, FeatureInactive,
 // RTCError (this computer's clock, or the origin's when it made the license),
 // StorageCorrupted.
-func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (*Grant, error) {
+func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_ *Grant, err error) {
 	const op = "check"
 	done, err := m.change(ctx, op, document.RequestKey{})
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { done(err) }()
 	state, now := m.local.Read()
 	var why error = state.WhyNot(vendor, product, feature)
 	for _, in := range state.Granting(vendor, product, feature) {

@@ -23,12 +23,20 @@ type claims struct {
 
 // claim takes a request's key for one change and refuses it where any ledger
 // knows it for another request, or may come to know it: a batch has it that is
-// stored and in doubt. The caller calls release when he is answered.
-func (m *Manager) claim(ctx context.Context, request document.RequestKey) (release func(), err error) {
+// stored and in doubt. The caller calls release when he is answered, and says whether he
+// may have left something that nobody waits for any more. Only that keeps the key: what
+// hangs elsewhere does not.
+func (m *Manager) claim(ctx context.Context, request document.RequestKey) (release func(left bool), err error) {
 	if request.Key == (document.Hash{}) {
-		return func() {}, nil
+		return func(bool) {}, nil
 	}
-	release, err = m.claims.take(ctx, request.Key, m.unseen)
+	leaving := false
+	free, err := m.claims.take(ctx, request.Key, func() []<-chan struct{} {
+		if !leaving {
+			return nil
+		}
+		return m.unseen()
+	})
 	if err != nil {
 		// Somebody asks under this key. It may be the very request.
 		return nil, errors.Join(ErrUnknown, err)
@@ -49,10 +57,10 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 		}
 	}
 	if err != nil {
-		release()
+		free()
 		return nil, err
 	}
-	return release, nil
+	return func(left bool) { leaving = left; free() }, nil
 }
 
 // unseen gives what the ledgers close when it can be seen what became of the commands

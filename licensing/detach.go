@@ -72,7 +72,7 @@ const MaxRequestKey = 255
 // the same request key goes on with it. While it surely has reached nobody the error
 // does not wrap [ErrUnknown], and the same detach without a request key goes on with
 // it too; of these no more than a few are pending with one manager at a time.
-func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (*Detached, error) {
+func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOptions) (_ *Detached, err error) {
 	const op = "detach"
 	request, err := req.request(opts)
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { done(err) }()
 	if !req.Offline {
 		return m.detachOnline(ctx, op, req, request)
 	}

@@ -222,7 +222,7 @@ func (m *Manager) RemoveFingerprint(ctx context.Context, lmsID uint64, opts *Cha
 }
 
 func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.Fields, opts *ChangeOptions,
-	decide func(*detach.Local, fingerprint.Fields, document.RequestKey, int64) ([][]byte, error)) error {
+	decide func(*detach.Local, fingerprint.Fields, document.RequestKey, int64) ([][]byte, error)) (err error) {
 	request, err := opts.request(op, struct {
 		ID          *uint64 `cbor:"1,keyasint"`
 		HostName    *string `cbor:"2,keyasint"`
@@ -236,7 +236,7 @@ func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.F
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err) }()
 	return fail(op, m.enter(ctx, request, func(s *detach.Local, now int64) ([][]byte, error) {
 		entries, err := decide(s, f, request, now)
 		if f.ID != nil && errors.Is(err, NoResultsFound) && m.peers.knows(*f.ID) {

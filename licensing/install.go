@@ -22,7 +22,7 @@ import (
 // open or verify; the message names the link of the chain that failed),
 // DetachedLicenseExpired, InvalidUpdateOrAlreadyInstalled, or NoService (its key
 // is pulled out).
-func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions) error {
+func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions) (err error) {
 	const op = "install"
 	request, err := opts.request(op, []byte(file))
 	if err != nil {
@@ -32,7 +32,7 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err) }()
 	envelope, err := document.Unwrap(file)
 	if err != nil {
 		return fail(op, err)

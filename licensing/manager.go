@@ -210,9 +210,9 @@ func (m *Manager) begin(op string) (done func(), err error) {
 }
 
 // change is begin for operations that change or grant something, under a request key
-// or none, which is then the caller's alone. Where it cannot begin, the very request may
-// have been answered before.
-func (m *Manager) change(ctx context.Context, op string, request document.RequestKey) (done func(), err error) {
+// or none, which is then the caller's alone. The caller gives done the answer. Where it
+// cannot begin, the very request may have been answered before.
+func (m *Manager) change(ctx context.Context, op string, request document.RequestKey) (done func(answer error), err error) {
 	leave, err := m.begin(op)
 	if err != nil {
 		if closed, ok := errors.AsType[*Error](err); ok && (ledgers{m}).mayHold(request) {
@@ -229,7 +229,10 @@ func (m *Manager) change(ctx context.Context, op string, request document.Reques
 		leave()
 		return nil, fail(op, err)
 	}
-	return func() { release(); leave() }, nil
+	return func(answer error) {
+		release(errors.Is(answer, ErrUnknown) || ctx.Err() != nil)
+		leave()
+	}, nil
 }
 
 // refusal is nil, or why the manager changes and grants nothing.

@@ -164,7 +164,7 @@ func servedKey(from *document.Fingerprint, own document.Hash, request []byte) do
 	}
 }
 
-func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, body []byte) ([]byte, error) {
+func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, body []byte) (_ []byte, err error) {
 	var ask detachAsk
 	if err := document.Decode("detach request", body, document.MaxPeerMessage, &ask); err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { done(err) }()
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
 		if !recall && !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
 			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
@@ -228,7 +228,7 @@ func answerDetach(out *Detached, err error) ([]byte, error) {
 	return document.Encode(detachAnswer{ID: out.LicenseID, Death: out.Ends.Unix(), License: out.License}), nil
 }
 
-func (m *Manager) serveReturn(ctx context.Context, from *document.Fingerprint, body []byte) ([]byte, error) {
+func (m *Manager) serveReturn(ctx context.Context, from *document.Fingerprint, body []byte) (_ []byte, err error) {
 	var ask returnAsk
 	if err := document.Decode("return request", body, document.MaxPeerMessage, &ask); err != nil {
 		return nil, err
@@ -242,7 +242,7 @@ func (m *Manager) serveReturn(ctx context.Context, from *document.Fingerprint, b
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { done(err) }()
 	var proof document.Proof
 	err = m.inPool(ctx, back.Terms().Key, request, func(s *slot) error {
 		proof, err = m.takeBack(ctx, s, back, request)
