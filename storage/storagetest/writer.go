@@ -159,6 +159,9 @@ func many(count, size int) func(storage.Writer) error {
 	}
 }
 
+// tooMany makes more writes than a store must take, and may refuse.
+func tooMany(w storage.Writer) error { return many(100*storage.MaxWrites, 8)(w) }
+
 func (b *bench) counts(want int) error {
 	return b.store.View(b.ctx, func(r storage.Reader) error {
 		got := 0
