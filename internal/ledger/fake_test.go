@@ -52,7 +52,7 @@ func (s *tally) Apply(at ledger.Position, entry []byte) error {
 	switch {
 	case len(entry) >= 13 && entry[0] == '+': // what follows is ballast
 		n, end := binary.BigEndian.Uint32(entry[1:]), int64(binary.BigEndian.Uint64(entry[5:]))
-		if _, there := s.ends[n]; there || n == s.refuses {
+		if _, there := s.ends[n]; there || n != 0 && n == s.refuses {
 			return fmt.Errorf("%d is there", n)
 		}
 		s.ends[n] = end
