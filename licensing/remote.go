@@ -101,7 +101,7 @@ func parseInventory(body []byte) ([]remoteKey, error) {
 // tell is the inventory for the computer that asks: the keys here with the
 // features that others may see.
 func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
-	m.rack.scan(ctx, m)
+	m.rack.look(ctx, m, listWithin) // who asks gives up soon after
 	var list inventory
 	size := 0
 	for _, s := range m.rack.all() {

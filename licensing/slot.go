@@ -25,7 +25,8 @@ type slot struct {
 	unseen bool // only its stored pool is known: the key was not here since the start
 	buses  []transport.Bus
 
-	loading lock // held while the pool's ledger is opened
+	loading lock          // held while the pool's ledger is opened
+	loaded  chan struct{} // closed when that was done for the first time; nil where it never is
 
 	mu      sync.Mutex
 	at      place
@@ -36,6 +37,7 @@ type slot struct {
 	stored  *ledger.Ledger[*detach.Pool] // what is stored of a pool that is not served, for reading; or nil
 	unread  bool                         // something is stored of the pool, and cannot be believed
 	err     error                        // why the pool on the key is not served
+	gone    bool                         // it was closed
 	brought brought                      // the pool license on its way into the key
 	log     *slog.Logger
 	wear    wear // of the key, as far as the log was told
@@ -84,9 +86,23 @@ func (s *slot) recordEnd(ctx context.Context, m *Manager) {
 	}
 }
 
+// errLoading is a slot's until its pool was loaded for the first time.
+var errLoading = fmt.Errorf("%w: its pool is being read", NoService)
+
+// busy reports whether the slot serves a pool, or is about to. One whose pool another
+// key has signed does not: it may be that key's place.
+func (s *slot) busy() bool {
+	pool, err := s.served()
+	return err == errLoading || pool != nil && !errors.Is(pool.Refusal(), ledger.ErrAnchorLost)
+}
+
 func (s *slot) close(ctx context.Context) error {
+	s.mu.Lock()
+	s.gone = true
+	pool := s.pool
+	s.mu.Unlock()
 	var errs []error
-	if pool, _ := s.served(); pool != nil {
+	if pool != nil {
 		errs = append(errs, pool.Close(ctx))
 	}
 	s.mu.Lock()
@@ -132,6 +148,14 @@ func (s *slot) load(ctx context.Context, m *Manager) error {
 		pool, err = s.open(ctx, m, license)
 	}
 	s.mu.Lock()
+	if s.gone {
+		fresh := pool != s.pool
+		s.mu.Unlock()
+		if fresh {
+			err = errors.Join(err, pool.Close(ctx))
+		}
+		return errors.Join(ErrClosed, err)
+	}
 	s.license, s.pool, s.err = license, pool, err
 	stored := s.stored
 	if pool != nil {
@@ -194,7 +218,9 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 
 // confirm tells the pool's clock what the key's own clock shows, if it has one.
 func (s *slot) confirm(ctx context.Context) {
-	t, err := withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	t, err := briefly(ctx, answerWithin, func(ctx context.Context) (time.Time, error) {
+		return withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	})
 	if err == nil {
 		s.clock.Raise(t.Unix())
 	}
