@@ -53,7 +53,9 @@
 //
 // A key never halts (stalls) a bulk endpoint. When a program meets a halted one all
 // the same, it resets the port (which is a USB reset: the key drops what "Reset"
-// below says, and may forget what was staged) and claims the interface again.
+// below says, and may forget what was staged) and claims the interface again. Where
+// somebody else has claimed it meanwhile the key is theirs: it resets the port only of
+// a key whose interface it has claimed.
 //
 // # On USB: reset
 //

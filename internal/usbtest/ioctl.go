@@ -146,7 +146,7 @@ func (p *mockPort) serve(conn net.Conn) {
 
 // end is what closing the node does.
 func (h *handle) end() {
-	h.port.free(h.Conn)
+	h.port.free(h)
 	h.drop(unlinkedByClose)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -191,7 +191,7 @@ func (p *mockPort) isGone() bool {
 }
 
 // claim gives the interface to one handle. There is one interface.
-func (p *mockPort) claim(by net.Conn) bool {
+func (p *mockPort) claim(by *handle) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owner == nil {
@@ -200,7 +200,7 @@ func (p *mockPort) claim(by net.Conn) bool {
 	return p.owner == by
 }
 
-func (p *mockPort) free(by net.Conn) bool {
+func (p *mockPort) free(by *handle) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owner != by {
@@ -208,6 +208,19 @@ func (p *mockPort) free(by net.Conn) bool {
 	}
 	p.owner = nil
 	return true
+}
+
+// reset resets the port, whoever asks. The kernel takes the interface from who has it
+// first, with the transfers that are under way.
+func (p *mockPort) reset() {
+	p.mu.Lock()
+	owner := p.owner
+	p.owner = nil
+	p.mu.Unlock()
+	if owner != nil {
+		owner.drop(unlinkedByClose)
+	}
+	p.device.ResetPort()
 }
 
 func (h *handle) call(call, arg uint64) {
@@ -231,21 +244,21 @@ func (h *handle) call(call, arg uint64) {
 		h.say(sayDone, uint64(h.port.device.Speed())+2, 0)
 	case callClaim, callDisconnectClaim:
 		h.word(arg)
-		if !h.port.claim(h.Conn) {
+		if !h.port.claim(h) {
 			h.fail(unix.EBUSY)
 			return
 		}
 		h.done()
 	case callRelease:
 		h.word(arg)
-		if !h.port.free(h.Conn) {
+		if !h.port.free(h) {
 			h.fail(unix.EINVAL)
 			return
 		}
 		h.drop(gadget.StatusGone)
 		h.done()
 	case callReset:
-		h.port.device.ResetPort()
+		h.port.reset()
 		h.done()
 	case callSetInterface, callSetConfig:
 		h.done()
@@ -276,6 +289,10 @@ func (h *handle) submit(address uint64) {
 		u.Data = h.read(t.buffer, length)
 	default:
 		u.Room = int(length)
+	}
+	if !t.control && !h.port.claim(h) { // one who has not claimed it does by using it
+		h.fail(unix.EBUSY)
+		return
 	}
 	u.Done = func(status gadget.Status, n int, in []byte) { h.finish(t, status, n, in) }
 	h.mu.Lock()

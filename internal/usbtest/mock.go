@@ -96,7 +96,7 @@ type mockPort struct {
 
 	mu    sync.Mutex
 	gone  bool
-	owner net.Conn // who has claimed the interface
+	owner *handle // who has claimed the interface
 }
 
 // Plug implements [Stack].

@@ -141,10 +141,16 @@ func (c *claim) close() error {
 
 // settle makes the key forget an exchange that was not seen to its end. Where the key
 // does not, everything between it and here is reset: its port. That needs the interface
-// given back, and somebody else may take it meanwhile. Between two steps it ends when
-// stop gives an error.
+// given back, and somebody else may take it meanwhile. Then it is theirs: a reset of the
+// port would take it from under their hands, so the interface is claimed first, and asked
+// for again by every later call. Between two steps it ends when stop gives an error.
 func (c *claim) settle(was state, stop func() error) error {
-	if was == unsure && c.intf != nil {
+	if c.intf == nil {
+		if err := inTurn(stop, c.take); err != nil {
+			return err
+		}
+	}
+	if was == unsure {
 		err := inTurn(stop, c.ask)
 		if err == nil || errors.Is(err, transport.ErrNoKey) {
 			return err
