@@ -129,6 +129,8 @@ type transfer struct {
 }
 
 func (p *mockPort) serve(conn net.Conn) {
+	p.opened()
+	defer p.closed()
 	h := &handle{client: client{conn}, port: p, live: map[uint64]*transfer{}}
 	defer h.end()
 	for {
@@ -348,7 +350,7 @@ func (h *handle) reap(arg uint64) {
 // reaps nothing, and waits again.
 type gate struct {
 	mu    sync.Mutex
-	fd    int
+	fd    int // -1: closed
 	full  bool
 	ended int // transfers that can be reaped
 }
@@ -369,7 +371,7 @@ func (g *gate) count(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ended += n
-	if full := g.ended == 0; full != g.full {
+	if full := g.ended == 0; full != g.full && g.fd >= 0 {
 		g.fill(full)
 	}
 }
@@ -391,4 +393,13 @@ func (g *gate) fill(full bool) {
 	g.full = full
 }
 
-func (g *gate) close() { unix.Close(g.fd) }
+// close closes the gate for good. Closing twice is harmless: one may still come to a
+// device that is gone.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.fd >= 0 {
+		unix.Close(g.fd)
+		g.fd = -1
+	}
+}
