@@ -165,7 +165,8 @@
 //	    request  nothing
 //	    answer   8  number of the newest batch, 0 for none
 //	             32 head: the hash over the chain of all batches, zero for none
-//	             8  horizon: the latest of all batches' horizons, 0 for none
+//	             8  horizon: the latest of all batches' horizons, 0 for none;
+//	                of the range that it has in a header
 //	             64 the key's signature over these ("What a key signs", below)
 //	0x04 Advance
 //	    request  32 head that the program believes the key to have

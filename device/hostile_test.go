@@ -87,6 +87,8 @@ func TestHostileAnswers(t *testing.T) {
 		"a batch without a head":  {signed(document.Checkpoint{Seq: 1}), checkpoint},
 		"a horizon without batch": {signed(document.Checkpoint{Horizon: 1}), checkpoint},
 		"a negative horizon":      {with(func(c *document.Checkpoint) { c.Horizon = -1 }), checkpoint},
+		"a horizon without year":  {with(func(c *document.Checkpoint) { c.Horizon = document.MaxTime + 1 }), checkpoint},
+		"and as an advance":       {with(func(c *document.Checkpoint) { c.Horizon = document.MaxTime + 1 }), advance},
 		"another key's pool":      {wire.PoolPiece{Length: uint32(len(foreign)), Data: foreign}.Encode(), readPool},
 		"no pool at all":          {wire.PoolPiece{Length: 7, Data: []byte("no pool")}.Encode(), readPool},
 		"a piece without bytes":   {wire.PoolPiece{Length: 7}.Encode(), readPool},

@@ -258,9 +258,12 @@ func (k *Key) checkpoint(ask asker, op wire.Op, request []byte) (Checkpoint, err
 	if err != nil {
 		return Checkpoint{}, err
 	}
+	if _, err := unixTime(w.Horizon); err != nil {
+		return Checkpoint{}, answered(op, "the checkpoint's horizon: "+err.Error())
+	}
 	c := Checkpoint{Seq: w.Seq, Head: w.Head, Horizon: w.Horizon, Signature: w.Signature[:]}
 	switch none := c.Seq == 0; {
-	case none != (c.Head == Hash{}) || none && c.Horizon != 0 || c.Horizon < 0:
+	case none != (c.Head == Hash{}) || none && c.Horizon != 0:
 		return Checkpoint{}, answered(op, "the checkpoint contradicts itself")
 	case !c.Verify(k.public):
 		return Checkpoint{}, answered(op, "the checkpoint is not signed by the key")
@@ -284,10 +287,9 @@ func (k *Key) Time(ctx context.Context) (t time.Time, err error) {
 	return t, err
 }
 
-// unixTime refuses times that have no usual notation.
+// unixTime refuses times that have no usual notation, as documents do.
 func unixTime(seconds int64) (time.Time, error) {
-	const year10000 = 253402300800
-	if seconds < 0 || seconds >= year10000 {
+	if seconds < 0 || seconds > document.MaxTime {
 		return time.Time{}, fmt.Errorf("%d is no time between 1970 and 9999", seconds)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
