@@ -102,6 +102,16 @@ func (m *mock) setQuiet(quiet bool) {
 	m.quiet = quiet
 }
 
+// SameAddress lets the next device that is plugged in have the address of the last one,
+// when that is out, as some operating systems do. In the machine tier it does nothing.
+func SameAddress() {
+	if m, ok := current.(*mock); ok {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.address--
+	}
+}
+
 // accept returns when the listener is closed and all who were served have gone.
 func accept(ln net.Listener, serve func(net.Conn)) {
 	var wg sync.WaitGroup
