@@ -161,10 +161,11 @@ func readPool(ask asker) ([]byte, error) {
 // A refusal wraps a code: InvalidUpdateOrAlreadyInstalled for one that is not
 // newer than the key's, StorageIDMismatch for another key's, InvalidDigest where
 // the signature is not that of the key's vendor, InvalidParameter for bytes that
-// are no pool license.
+// are no pool license that managers could read: those do not go to the key, which
+// judges less.
 func (k *Key) Install(ctx context.Context, pool []byte) error {
-	if len(pool) == 0 || len(pool) > wire.MaxPool {
-		err := fmt.Errorf("%w: a pool license of %d bytes, want 1 to %d", code.InvalidParameter, len(pool), wire.MaxPool)
+	if _, err := document.ParsePool(pool); err != nil {
+		err = fmt.Errorf("%w: %w", code.InvalidParameter, err)
 		return &Error{Op: "install pool on", Key: k.id, Err: err}
 	}
 	return k.command(ctx, "install pool on", func(ask asker) error {
