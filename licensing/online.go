@@ -127,6 +127,9 @@ const (
 // beginAt records the intent and obtains a license from one manager. last says that
 // what does not reach this one is left pending.
 func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest, last bool) (in *detach.Installed, next whom, err error) {
+	if err := at.usable(key); err != nil {
+		return nil, others, err
+	}
 	own := newOwn()
 	release, err := m.claims.take(ctx, own, nil) // before it is recorded, so that nobody settles it meanwhile
 	if err != nil {
@@ -256,7 +259,7 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 		return nil, err
 	}
 	at := m.originBy(i.Peer, i.PeerKey)
-	body, err := at.ask(ctx, verbDetach, ask, m.notBehind)
+	body, err := at.ask(ctx, verbDetach, ask, func(ahead int64) error { return m.inTime(ahead, ask.Duration) })
 	if err == nil {
 		m.intents.reached(i.ID)
 	} else {
@@ -266,6 +269,11 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	if err != nil {
 		m.peers.blame(i.PeerKey)
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
+	}
+	if err := m.suits(license); err != nil { // for good, so its seats go back at once
+		m.peers.blame(i.PeerKey)
+		m.intents.hurry(i.ID)
+		return nil, useless(err)
 	}
 	m.peers.praise(i.PeerKey)
 	in, err := m.installObtained(ctx, i, license)
@@ -283,15 +291,25 @@ func codeOfFailure(err error) Code {
 	return e.Code
 }
 
-// notBehind refuses a license that would not start here, before it is made.
-func (m *Manager) notBehind(ahead int64) error {
-	if ahead <= maxBehind {
+// inTime refuses a license that would not start here, or would be over, before it is
+// made. ahead is how far the clock of the key's manager is, and duration how long the
+// license lives, both in seconds.
+func (m *Manager) inTime(ahead, duration int64) error {
+	_, now := m.local.Read()
+	here := m.opts.Clock.Now().Unix()
+	var what string
+	switch {
+	case ahead > maxBehind:
+		what = "would not start here"
+	case max(here, now.Unix)-here-ahead >= duration:
+		what = "would be over here"
+		here, ahead = max(here, now.Unix), ahead-max(0, now.Unix-here)
+	default:
 		return nil
 	}
-	here := m.opts.Clock.Now().UTC()
 	return &advised{&detach.Refusal{Code: RTCError, Message: fmt.Sprintf(
-		"this computer's clock shows %s and that of the key's manager %s: one of the two is wrong, and a license made now would not start here",
-		here.Format(time.RFC3339), here.Add(time.Duration(ahead)*time.Second).Format(time.RFC3339))}, wrongClock}
+		"this computer's clock shows %s and that of the key's manager %s: one of the two is wrong, and a license made now %s",
+		clockText(here), clockText(here+ahead), what)}, wrongClock}
 }
 
 // unobtained is what becomes of an intent whose request failed.
@@ -299,7 +317,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 	again := !m.intents.unsent(i.ID) // it may have been asked before
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
-	_, isOwn := errors.AsType[*detach.Refusal](err)
+	own, isOwn := errors.AsType[*detach.Refusal](err)
 	// What was asked before may still be on its way there: then even a refusal is
 	// only certain when it was recalled.
 	recalled := again && isRefused && refused.Code == DetachedLicenseNotFound
@@ -322,6 +340,8 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		return errRecalled
 	case isOwn && certain:
 		return err
+	case isOwn:
+		return pending(i, own.Code, own.Message, err)
 	case isRefused:
 		m.intents.hurry(i.ID)
 		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
@@ -349,7 +369,25 @@ func pending(i *detach.Intent, c Code, what string, err error) error {
 	return e
 }
 
-// openAnswer gives the license in an origin's answer, verified.
+// suits says why a license cannot be used on this computer, or nil.
+func (m *Manager) suits(license *document.License) error {
+	if err := m.vouch(license); err != nil {
+		return err
+	}
+	return m.self.matches(license)
+}
+
+// useless is the refusal of a license that has come and goes back.
+func useless(err error) error {
+	why, _ := errors.AsType[*Error](fail("detach", err))
+	return &advised{&detach.Refusal{
+		Code: why.Code, Message: "the license that was made cannot be used here, and goes back: " + why.Message,
+	}, why.Advice}
+}
+
+// openAnswer gives the license in an origin's answer. It is what was asked for, by the
+// signature of the key that it names: all that it takes to give it back. Whether it can
+// be used here is for [Manager.suits] to say.
 func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*document.License, error) {
 	var answer detachAnswer
 	if err := document.Decode("answer to a detach", body, document.MaxPeerMessage, &answer); err != nil {
@@ -362,8 +400,11 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 	if envelope.Kind != document.KindLicense || envelope.Origin != i.Key || envelope.Recipient != m.self.id() {
 		return nil, fmt.Errorf("it is a %v of key %d for lmsId %d, not what was asked for", envelope.Kind, envelope.Origin, envelope.Recipient)
 	}
-	license, err := m.openLicense(envelope)
+	license, err := envelope.License(m.self.identity.Seal)
 	if err != nil {
+		return nil, err
+	}
+	if err := license.VerifyKey(); err != nil {
 		return nil, err
 	}
 	ask.Recall = false
@@ -376,9 +417,6 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 
 // installObtained installs a license and settles its intent, in one batch.
 func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license *document.License) (*detach.Installed, error) {
-	if err := m.self.matches(license); err != nil {
-		return nil, err
-	}
 	return m.enterLicense(ctx, license, func(s *detach.Local, now int64) ([][]byte, error) {
 		if s.Intent(i.ID) == nil {
 			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}

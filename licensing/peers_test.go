@@ -196,6 +196,7 @@ type thief struct {
 	identity *document.Fingerprint
 	sign     signer
 	inside   func(request *document.PeerRequest) document.PeerAnswer
+	time     int64 // what its clock shows, Unix seconds
 }
 
 func newThief(t *testing.T, id uint64, host string) *thief {
@@ -221,6 +222,7 @@ func (th *thief) answer(message []byte) ([]byte, error) {
 	if th.inside != nil && !request.Greeting() {
 		answer = th.inside(request)
 	}
+	answer.Time = th.time
 	signed, err := document.SignPeerAnswer(th.sign, th.identity, request, answer)
 	if err != nil {
 		return nil, err
