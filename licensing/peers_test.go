@@ -210,7 +210,7 @@ func newThief(t *testing.T, id uint64, host string) *thief {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &thief{identity: f, sign: key}
+	return &thief{identity: f, sign: key, time: worldBegin.Unix()}
 }
 
 func (th *thief) answer(message []byte) ([]byte, error) {
