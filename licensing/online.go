@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,29 +28,37 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 	} else if in != nil {
 		return obtained(in), nil
 	}
-	intent := state.IntentOf(request.Request)
-	if request.Request.Key == (document.Hash{}) {
-		intent = m.unsentLike(state, r.Key, request)
+	for {
+		state, _ := m.local.Read()
+		intent := state.IntentOf(request.Request)
+		if request.Request.Key == (document.Hash{}) {
+			intent = m.unsentLike(state, r.Key, request)
+		}
+		if intent != nil && intent.Kind != detach.IntentDetach {
+			return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
+		}
+		var in *detach.Installed
+		var err error
+		if intent != nil {
+			in, err = m.goOn(ctx, intent)
+		} else {
+			in, err = m.beginOnline(ctx, r.Key, request)
+		}
+		switch {
+		case err == nil:
+			return obtained(in), nil
+		case !errors.Is(err, errRecalled) && !errors.Is(err, errBegun):
+			return nil, fail(op, err)
+		}
 	}
-	if intent != nil && intent.Kind != detach.IntentDetach {
-		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
-	}
-	var in *detach.Installed
-	err := errRecalled
-	if intent != nil {
-		in, err = m.goOn(ctx, intent)
-	}
-	if errors.Is(err, errRecalled) { // or given up, and it had made no license: begin anew
-		in, err = m.beginOnline(ctx, r.Key, request)
-	}
-	if err != nil {
-		return nil, fail(op, err)
-	}
-	return obtained(in), nil
 }
 
-// errRecalled says that a request was recalled before it made a license.
-var errRecalled = errors.New("the request was recalled")
+var (
+	// errRecalled says that a request was recalled, or given up, before it made a license.
+	errRecalled = errors.New("the request was recalled")
+	// errBegun says that somebody else has just begun the same.
+	errBegun = errors.New("the same was begun by somebody else")
+)
 
 // unsentLike gives a pending intent for the same detach, also asked for without a
 // request key, that has reached nobody yet: who asks again and again while a manager
@@ -136,23 +145,16 @@ func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request d
 		return nil, nobody, err
 	}
 	defer release()
-	if n := m.intents.unsentWith(at.public); n >= maxUnsent && !at.answers() {
-		return nil, nobody, &Error{
-			Op: "detach", Code: ServerNotFound, Advice: "Ask again when it can be reached, or go on with one of those that are pending.",
-			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), n),
-		}
-	}
-	if n := m.detachesWith(at.public); n >= maxDetaches {
+	intent, err := m.intendOnce(ctx, at, key, request, own)
+	if errors.Is(err, errFull) {
 		return nil, others, &Error{
 			Op: "detach", Code: ServerNotFound, Advice: "Wait until some have ended; the list of pending operations says why they have not.",
-			Message: fmt.Sprintf("%d detaches from %s are pending; nothing was begun", n, at.name()),
+			Message: fmt.Sprintf("%d detaches from %s are pending; nothing was begun", maxDetaches, at.name()),
 		}
 	}
-	intent, err := m.intendDetach(ctx, at, key, request, own)
 	if err != nil {
 		return nil, nobody, doubting(err, request.Request, m)
 	}
-	m.intents.begun(intent, m.opts.Clock.Elapsed())
 	in, err = m.obtain(ctx, intent)
 	if err == nil || errors.Is(err, ErrUnknown) {
 		return in, nobody, err
@@ -170,9 +172,52 @@ func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request d
 	return nil, nobody, err
 }
 
+// intendOnce is intendDetach for a detach that nobody else has begun; errBegun says
+// that somebody has. It keeps the place among those that reached nobody.
+func (m *Manager) intendOnce(ctx context.Context, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
+	if r.Request.Key == (document.Hash{}) {
+		release, err := m.claims.take(ctx, likeness(key, r), nil)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if state, _ := m.local.Read(); m.unsentLike(state, key, r) != nil {
+			return nil, errBegun
+		}
+	}
+	id, most := newIntentID(), maxUnsent
+	if at.answers() {
+		most = maxDetaches
+	}
+	switch reserved := m.intents.reserve(id, at.public, most); {
+	case !reserved && most == maxDetaches:
+		return nil, errFull
+	case !reserved:
+		return nil, &Error{
+			Op: "detach", Code: ServerNotFound, Advice: "Ask again when it can be reached, or go on with one of those that are pending.",
+			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), most),
+		}
+	}
+	intent, err := m.intendDetach(ctx, id, at, key, r, own)
+	if err != nil {
+		m.intents.release(id)
+		return nil, err
+	}
+	m.intents.begun(intent, m.opts.Clock.Elapsed())
+	return intent, nil
+}
+
+// likeness is the same for detaches without a request key that ask for the same.
+func likeness(key uint64, r detach.DetachRequest) document.Hash {
+	ask := document.Encode(newAsk(key, document.Recipient{}, r, document.Hash{}))
+	return sha256.Sum256(append([]byte("sojourn/same-detach/1\x00"), ask...))
+}
+
+// errFull says that too many detaches are pending with one manager.
+var errFull = errors.New("too many detaches are pending")
+
 // detachesWith counts the pending detaches from a manager.
-func (m *Manager) detachesWith(public []byte) (n int) {
-	state, _ := m.local.Read()
+func detachesWith(state *detach.Local, public []byte) (n int) {
 	for i := range state.Intents() {
 		if i.Kind == detach.IntentDetach && bytes.Equal(i.PeerKey, public) {
 			n++
@@ -186,6 +231,9 @@ func (m *Manager) drop(ctx context.Context, i *detach.Intent) error {
 	_, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
 		return s.Settle(i.ID, detach.OutcomeNothing), nil
 	})
+	if err == nil {
+		m.intents.release(i.ID)
+	}
 	return err
 }
 
@@ -203,25 +251,27 @@ func newAsk(key uint64, recipient document.Recipient, r detach.DetachRequest, ow
 }
 
 // intendDetach records that a seat is about to be asked for.
-func (m *Manager) intendDetach(ctx context.Context, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
+func (m *Manager) intendDetach(ctx context.Context, id uint64, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
 	self, err := m.recipient(m.self.id())
 	if err != nil {
 		return nil, err
 	}
-	id, receipt, err := ledger.Decide(ctx, m.local, func(s *detach.Local, now ledger.Moment) (uint64, [][]byte, error) {
+	receipt, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
 		if now.Err != nil {
-			return 0, nil, now.Err
+			return nil, now.Err
+		}
+		if detachesWith(s, at.public) >= maxDetaches { // counted here: many begin at once
+			return nil, errFull
 		}
 		intent := detach.Intent{
-			ID: newIntentID(), Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
+			ID: id, Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
 			// An origin's clock that is ahead ends the license earlier, and one that is
 			// behind is no later than the request's way there by its own.
 			Until:   now.Unix + r.Duration + int64(recallLife/time.Second),
 			Request: r.Request,
 		}
 		intent.Ask = document.Encode(newAsk(key, self, r, own))
-		entries, err := s.Intend(intent, now.Unix)
-		return intent.ID, entries, err
+		return s.Intend(intent, now.Unix)
 	})
 	if err != nil {
 		return nil, err
