@@ -422,10 +422,16 @@ func pending(i *detach.Intent, c Code, what string, err error) error {
 // suits says why a license cannot be used on this computer, or nil.
 func (m *Manager) suits(license *document.License) error {
 	if err := m.vouch(license); err != nil {
-		return err
+		return &advised{err, otherVendor}
 	}
-	return m.self.matches(license)
+	if err := m.self.matches(license); err != nil {
+		return &advised{err, "Add this computer's fingerprint at the key's manager again: other hardware is known there."}
+	}
+	return nil
 }
+
+// otherVendor is what to do where a key's vendor is not trusted here.
+const otherVendor = "Give this program the vendor's public key, or name a key of a vendor that it trusts."
 
 // useless is the refusal of a license that has come and goes back.
 func useless(err error) error {

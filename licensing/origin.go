@@ -96,7 +96,7 @@ func (o *origin) usable(key uint64) error {
 				continue
 			}
 			if _, err := o.manager.trusted(fmt.Sprintf("key %d", key), k.Vendor); err != nil {
-				return &advised{err, "Give this program the vendor's public key, or name a key of a vendor that it trusts."}
+				return &advised{err, otherVendor}
 			}
 		}
 	}

@@ -22,26 +22,27 @@ func TestUnusableGoesHome(t *testing.T) {
 	}
 	const short = 30 * time.Minute
 	for name, tt := range map[string]struct {
-		spoil func(laptop *machine) // before the detach
-		then  func(laptop *machine) // when it was asked for and the answer is lost
-		code  licensing.Code        // where nothing is lost
-		words string
-		sent  bool
+		spoil  func(laptop *machine) // before the detach
+		then   func(laptop *machine) // when it was asked for and the answer is lost
+		code   licensing.Code        // where nothing is lost
+		words  string
+		advice string
+		sent   bool
 	}{
 		"vendor not trusted": {
 			spoil: func(m *machine) { m.opts.Vendors = nil; m.restart() },
-			code:  licensing.InvalidDigest, words: "is not trusted here",
+			code:  licensing.InvalidDigest, words: "is not trusted here", advice: "vendor's public key",
 		},
 		"vendor known by another key": {
 			spoil: func(m *machine) {
 				m.opts.Vendors = map[uint32]ed25519.PublicKey{worldVendor: stranger.Public().(ed25519.PublicKey)}
 				m.restart()
 			},
-			code: licensing.InvalidDigest, words: "vendor signature", sent: true,
+			code: licensing.InvalidDigest, words: "vendor signature", advice: "vendor's public key", sent: true,
 		},
 		"other hardware": {
 			spoil: func(m *machine) { m.opts.Hardware = machineOf("another board"); m.restart() },
-			code:  licensing.HardwareIDMismatch, words: "MACHINE", sent: true,
+			code:  licensing.HardwareIDMismatch, words: "MACHINE", advice: "fingerprint at the key's manager", sent: true,
 		},
 		"clock ahead": {
 			spoil: func(m *machine) { m.watch.shift(time.Hour) },
@@ -97,6 +98,9 @@ func TestUnusableGoesHome(t *testing.T) {
 						w.refused(err, tt.code)
 						if err == nil || !strings.Contains(err.Error(), tt.words) {
 							t.Errorf("the error does not say %q: %v", tt.words, err)
+						}
+						if e, ok := errors.AsType[*licensing.Error](err); ok && !strings.Contains(e.Advice, tt.advice) {
+							t.Errorf("the advice does not say %q: %s", tt.advice, e.Advice)
 						}
 						if moved.Load() != tt.sent {
 							t.Errorf("asked for: %v", moved.Load())
