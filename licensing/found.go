@@ -2,6 +2,7 @@ package licensing
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -53,7 +54,8 @@ func found(book *fingerprint.Book, s sight, all []sight) *Computer {
 
 // see adds what is seen of a computer's manager.
 func (c *Computer) see(s sight) {
-	c.Silent, c.Ahead = s.silent, time.Duration(s.ahead)*time.Second
+	const most = int64(math.MaxInt64 / time.Second) // a stranger may tell any time, and a Duration ends there
+	c.Silent, c.Ahead = s.silent, time.Duration(min(max(s.ahead, -most), most))*time.Second
 	c.Problem = plain(s.problem)
 }
 

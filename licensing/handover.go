@@ -42,12 +42,12 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 		}
 		return m.giveOnline(ctx, op, i)
 	}
-	origins, err := m.originsOf(ctx, terms.Key)
+	to, err := m.lenderOf(ctx, state, terms)
 	if err != nil {
 		return nil, fail(op, doubting(err, request, m))
 	}
 	intent := detach.Intent{
-		ID: newIntentID(), Kind: detach.IntentReturn, Peer: origins[0].id, PeerKey: origins[0].public, Key: terms.Key, Own: newOwn(),
+		ID: newIntentID(), Kind: detach.IntentReturn, Peer: to.id, PeerKey: to.public, Key: terms.Key, Own: newOwn(),
 		License: terms.License, Until: terms.Death, Request: request,
 	}
 	also := func(s *detach.Local, now int64) ([][]byte, error) {
@@ -65,6 +65,22 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 		return m.given(op, terms.License, terms.Key)
 	}
 	return m.giveOnline(ctx, op, i)
+}
+
+// lenderOf is the manager that a return is meant for: the one that gave the license,
+// whatever it tells of its keys by now. Only where it came as a file, or that one cannot
+// be spoken to any more, is it whoever is known to have the key.
+func (m *Manager) lenderOf(ctx context.Context, state *detach.Local, t document.Terms) (*origin, error) {
+	if from := state.Lender(t.License, t.Key); from != nil {
+		if at := m.originBy(from.ID, from.Public); at.own() || m.peers != nil {
+			return at, nil
+		}
+	}
+	origins, err := m.originsOf(ctx, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	return origins[0], nil
 }
 
 // given is the answer about a license whose return is no longer pending.

@@ -61,8 +61,8 @@ type Manager struct {
 
 	peers    *peers // nil: it keeps to itself
 	intents  *intents
-	recalled recent // requests of others
-	fetching recent // own requests, sent and not answered
+	recalls  recalls // requests of others
+	fetching recent  // own requests, sent and not answered
 
 	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
 

@@ -87,6 +87,22 @@ func (o *origin) answers() bool {
 	return o.own() || len(o.at) > 0 && o.at[0].silent.IsZero()
 }
 
+// usable refuses a key whose licenses this program would not believe, by what the
+// manager that has it tells.
+func (o *origin) usable(key uint64) error {
+	for _, s := range o.at {
+		for _, k := range s.keys {
+			if k.ID != key {
+				continue
+			}
+			if _, err := o.manager.trusted(fmt.Sprintf("key %d", key), k.Vendor); err != nil {
+				return &advised{err, otherVendor}
+			}
+		}
+	}
+	return nil
+}
+
 func (o *origin) name() string {
 	switch {
 	case o.own():
