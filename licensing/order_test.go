@@ -85,6 +85,7 @@ func among(w *world, t *testing.T, m *machine, n *lines, count int, first uint64
 
 const (
 	before = 1 << 33     // a stranger with this id is sorted before the office
+	after  = 1<<53 - 1e6 // and with this one after it
 	none   = time.Second // what takes less does not wait for anybody that hangs
 )
 
@@ -154,6 +155,28 @@ func TestStrangersDelayNoReturn(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Where the one that a return is meant for fails, all others have a moment together.
+func TestOthersHaveAMoment(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		among(w, t, laptop, n, 20, after, false, hangs)
+		n.set(func(from, _ *machine, message []byte) fate {
+			if from == laptop && moves(message) {
+				return lost
+			}
+			return arrives
+		})
+		begin := time.Now()
+		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+		w.refused(err, licensing.ServerNotFound, licensing.ErrUnknown)
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("the answer took %v", took)
+		}
+	})
 }
 
 // A stranger that hangs does not keep an office, from which one message was lost, from
