@@ -114,7 +114,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		case why == nil && !at[0].own() && unknown != nil:
 			err = unknown
 		case why == nil && !at[0].own():
-			return m.fetchKnown(ctx, op, at[0], req.Key, request)
+			return m.fetchKnown(ctx, op, at, req.Key, request)
 		case at == nil && unseen:
 			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
 		}

@@ -101,19 +101,24 @@ func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Inst
 }
 
 // beginOnline obtains a license from the manager that has the key. Where several
-// tell of it, one that says no, and says it for certain, may be lying, and one that
-// is silent comes after all others.
+// tell of it, one that says no, and says it for certain, may be lying, unless it has
+// proven before that it has the key; and one that
+// turns out to be silent comes after all others. Where all are, they have just been
+// asked all together, and one of them has the request.
 func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.DetachRequest) (in *detach.Installed, err error) {
 	origins, err := m.originsOf(ctx, key)
 	if err != nil {
 		return nil, doubting(err, request.Request, m)
+	}
+	if !origins[0].answers() {
+		origins = origins[:1]
 	}
 	var first error
 	for n, all := 0, len(origins); n < len(origins); n++ {
 		at := origins[n]
 		in, next, err := m.beginAt(ctx, at, key, request, n >= all-1)
 		switch {
-		case err == nil || next == nobody:
+		case err == nil || next == nobody || ruled(err) && m.peers.proved(at.public, key):
 			return in, err
 		case next == himAgain:
 			origins = append(origins, at)
@@ -296,6 +301,7 @@ func newIntentID() uint64 {
 // obtain asks the origin for the license of an intent and installs it. The caller has
 // the claim on the intent.
 func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Installed, error) {
+	began := time.Now()
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
 	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
 		in, err := state.Obtained(i.Request, now.Unix)
@@ -313,19 +319,19 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	if err == nil {
 		m.intents.reached(i.ID)
 	} else {
-		return nil, m.unobtained(ctx, i, at, err)
+		return nil, m.unobtained(ctx, i, at, began, err)
 	}
 	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
-		m.peers.blame(i.PeerKey)
+		m.peers.blame(ctx, i.PeerKey, began)
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
 	if err := m.suits(license); err != nil { // for good, so its seats go back at once
-		m.peers.blame(i.PeerKey)
+		m.peers.blame(ctx, i.PeerKey, began)
 		m.intents.hurry(i.ID)
 		return nil, useless(err)
 	}
-	m.peers.praise(i.PeerKey)
+	m.peers.praise(i.PeerKey, i.Key)
 	in, err := m.installObtained(ctx, i, license)
 	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
@@ -363,7 +369,7 @@ func (m *Manager) inTime(ahead, duration int64) error {
 }
 
 // unobtained is what becomes of an intent whose request failed.
-func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error) error {
+func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, began time.Time, err error) error {
 	again := !m.intents.unsent(i.ID) // it may have been asked before
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
@@ -383,7 +389,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		m.intents.reached(i.ID)
 	}
 	if !isOwn && !isRefused {
-		m.peers.blame(i.PeerKey)
+		m.peers.blame(ctx, i.PeerKey, began)
 	}
 	switch {
 	case recalled:
@@ -415,7 +421,7 @@ func pending(i *detach.Intent, c Code, what string, err error) error {
 		return e
 	}
 	e.Message = fmt.Sprintf("%s; the detach is pending as operation %d", what, i.ID)
-	e.Advice = "Ask again with the same request key to go on with it. Otherwise it is undone as soon as the key's manager answers."
+	e.Advice = "Ask again with the same request key to go on with it, or with a new one to ask another manager where several tell of the key. Otherwise it is undone as soon as the key's manager answers."
 	return e
 }
 

@@ -74,7 +74,7 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(c.ID, false); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
+		if r, _, ok := m.foundRecipient(c.ID, c.Sign, false); ok && bytes.Equal(r.Seal, c.Seal) {
 			return nil
 		}
 	}
@@ -96,15 +96,15 @@ func (m *Manager) share(from *document.Fingerprint) peer.Share {
 }
 
 // admittedRecipient is a computer that seats may be made for by another manager's
-// wish: one that could ask for them itself.
-func (m *Manager) admittedRecipient(lmsID uint64) (document.Recipient, error) {
+// wish, by an lmsId and a public key: one that could ask for them itself.
+func (m *Manager) admittedRecipient(lmsID uint64, public []byte) (document.Recipient, error) {
 	state, _ := m.local.Read()
 	known, ok := state.Book().Computer(lmsID)
 	switch {
 	case ok:
 		return known.Recipient(), nil
 	case m.opts.Peers != nil && m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(lmsID, true); ok {
+		if r, _, ok := m.foundRecipient(lmsID, public, true); ok {
 			return r, nil
 		}
 	}
@@ -204,7 +204,7 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		if out, err := m.again(ctx, ask.Key, request.Request); out != nil || err != nil {
 			return answerDetach(out, err)
 		}
-		r, err := m.admittedRecipient(ask.Recipient)
+		r, err := m.admittedRecipient(ask.Recipient, ask.RecipientKey)
 		if err != nil {
 			return nil, err
 		}
