@@ -267,7 +267,13 @@ type held struct {
 	state           heldState
 	installed       *Installed       // while live
 	cancelled       *CancelledRecord // while cancelled
+	from            *Lender          // who gave it; nil where it came as a file
 	returned        bool             // forgotten because its origin's key has signed for the return
+
+	// declined is the key that signed for a license which was given back without having
+	// been installed, nil for others. It may be a liar's, who named another's license: it
+	// stands in the way of no license but that key's.
+	declined []byte
 }
 
 // featureOf is one feature of a license.

@@ -163,6 +163,14 @@ func (l *Local) applyInstalled(at ledger.Position, body []byte) error {
 		vendor: t.Vendor, features: t.Features, state: heldLive,
 		installed: &Installed{license, at.Time, at.Seq, sync.OnceValue(l.verifier(license))},
 	}
+	if was != nil && was.declined == nil { // a newer revision of it
+		h.from = was.from
+	}
+	if was != nil && was.declined != nil { // a liar's, and so is its return
+		if i := l.ReturnOf(h.license, h.origin); i != nil {
+			l.drop(i)
+		}
+	}
 	l.become(was, h)
 	l.remember(b.Request, h, at.Time)
 	return nil
@@ -260,7 +268,7 @@ func (l *Local) applyClosed(body []byte) error {
 func (h *held) as(state heldState) *held {
 	return &held{
 		license: h.license, origin: h.origin, revision: h.revision, death: h.death,
-		vendor: h.vendor, features: h.features, state: state,
+		vendor: h.vendor, features: h.features, state: state, from: h.from, declined: h.declined,
 	}
 }
 

@@ -106,6 +106,20 @@ func (l *Local) ReturnOf(license, origin uint64) *Intent {
 	return nil
 }
 
+// Lender is the manager that gave a license online. It must not be written to.
+type Lender struct {
+	ID     uint64 // lmsId
+	Public []byte // its Ed25519 key
+}
+
+// Lender gives the manager that a license came from, nil where it came as a file.
+func (l *Local) Lender(license, origin uint64) *Lender {
+	if h := l.held(license, origin); h != nil {
+		return h.from
+	}
+	return nil
+}
+
 // Given reports whether a request gave a license back before, and which one from
 // which key. The license's record may be gone by now.
 func (l *Local) Given(request document.RequestKey, now int64) (license, origin uint64, given bool, err error) {
@@ -201,9 +215,11 @@ func (l *Local) settle(b settled) [][]byte {
 }
 
 // Decline decides on giving back a license that a detach has brought about and
-// nobody wants any more: it never worked here and never will, and the intent
-// becomes one to hand over its return. Where the license came here another way
-// the intent is over, and it gives the entry for that.
+// nobody wants any more, or that cannot be used here: it never worked here and never
+// will, and the intent becomes one to hand over its return. Where the license came
+// here another way the intent is over, and it gives the entry for that. The caller
+// has verified the license with [document.License.VerifyKey]: its vendor need not be
+// trusted, nor need it be alive by this computer's clock.
 func (l *Local) Decline(id uint64, license *document.License, back *document.Return, own document.Hash) ([][]byte, error) {
 	if err := l.forUs(license); err != nil {
 		return nil, err
@@ -212,7 +228,7 @@ func (l *Local) Decline(id uint64, license *document.License, back *document.Ret
 	switch {
 	case i == nil:
 		return nil, nil
-	case was != nil && was.state == heldLive:
+	case was != nil && was.state == heldLive && bytes.Equal(was.installed.License.Head.KeyPublic, license.Head.KeyPublic):
 		return l.SettleInstalled(id, license.Terms.License), nil
 	case was != nil:
 		return l.Settle(id, OutcomeNothing), nil
@@ -282,7 +298,10 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 		if h == nil || h.state != heldLive {
 			return fmt.Errorf("intent %d ends with license %d installed, which is not", b.ID, b.License)
 		}
-		l.remember(i.Request, h, at.Time) // also where it came another way
+		known := *h
+		known.from = &Lender{i.Peer, i.PeerKey}
+		l.become(h, &known)
+		l.remember(i.Request, &known, at.Time) // also where it came another way
 	case i.Kind == IntentDetach && b.Outcome == OutcomeNothing:
 		if r, ok := l.requests.Get(localRequest{RequestKey: i.Request}); ok && r.license == 0 { // it may be asked for anew
 			l.unknow(i.Request)
@@ -324,14 +343,17 @@ func (l *Local) applyDeclined(at ledger.Position, body []byte) error {
 	h := &held{
 		license: t.License, origin: t.Key, revision: t.Revision, death: t.Death, vendor: t.Vendor, features: t.Features,
 		state: heldCancelled, cancelled: &CancelledRecord{back, at.Time, license.Head.KeyPublic},
+		declined: license.Head.KeyPublic,
 	}
 	l.become(nil, h)
 	l.remember(i.Request, h, at.Time)
 	l.drop(i)
-	if t.Death > at.Time {
+	// The death time is by the origin's clock, and the intent's end by the one here:
+	// what is dead by one of them may be alive by the other.
+	if until := max(t.Death, i.Until); until > at.Time {
 		l.intend(&Intent{
 			ID: i.ID, Kind: IntentReturn, Peer: i.Peer, PeerKey: i.PeerKey, Key: t.Key, Own: b.Own,
-			License: t.License, Until: t.Death, Request: i.Request, At: i.At,
+			License: t.License, Until: until, Request: i.Request, At: i.At,
 		})
 	}
 	return nil
@@ -352,7 +374,7 @@ func (b *declined) parse() (*document.License, *document.Return, error) {
 	return license, back, nil
 }
 
-// judgeDeclined verifies the documents of such an entry.
+// judgeDeclined verifies the documents of such an entry, as far as [Local.Decline] asks.
 func (l *Local) judgeDeclined(body []byte) ([][]byte, error) {
 	b, err := parseLocalBody[declined]("declination entry", body)
 	if err != nil {
@@ -362,7 +384,7 @@ func (l *Local) judgeDeclined(body []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.verifier(license)(); err != nil {
+	if err := license.VerifyKey(); err != nil {
 		return nil, err
 	}
 	if err := back.Verify(license.Head.KeyPublic); err != nil {

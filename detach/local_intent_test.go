@@ -2,6 +2,7 @@ package detach
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"testing"
 
 	"github.com/sojournlm/sojourn/internal/code"
@@ -105,7 +106,7 @@ func TestIntentDeclined(t *testing.T) {
 	back := w.sign(l)
 	w.must(w.state.Decline(1<<40+5, l, back, document.Hash{7}))
 	i := w.state.Intent(1<<40 + 5)
-	if i == nil || i.Kind != IntentReturn || i.License != l.Terms.License || i.Own != (document.Hash{7}) || i.Until != l.Terms.Death {
+	if i == nil || i.Kind != IntentReturn || i.License != l.Terms.License || i.Own != (document.Hash{7}) || i.Until != w.now+7200 {
 		t.Fatalf("it is not to be handed over: %+v", i)
 	}
 	wantCode(t, w.install(l), code.InvalidUpdateOrAlreadyInstalled)
@@ -154,11 +155,16 @@ func TestIntentCarried(t *testing.T) {
 // receipt is what the origin's key signs when a return is entered.
 func (w *localWorld) receipt(origin uint64, back *document.Return) document.Proof {
 	w.t.Helper()
+	return w.receiptBy(originKey(origin), back)
+}
+
+func (w *localWorld) receiptBy(key ed25519.PrivateKey, back *document.Return) document.Proof {
+	w.t.Helper()
 	entry := document.EncodeEntry(entryReturned, returned{License: back.Terms().License, Until: back.Until, Return: back.Bytes()})
 	tree := document.NewTree([][]byte{entry})
 	header := document.Header{Seq: 2, Root: tree.Root(), Count: 1, Time: w.now, Rules: 1}.Encode()
 	check := document.Checkpoint{Seq: 2, Head: document.Chain(document.Hash{1}, header)}
-	if err := check.Sign(originKey(origin)); err != nil {
+	if err := check.Sign(key); err != nil {
 		w.t.Fatalf("signing: %v", err)
 	}
 	return document.Proof{Entry: entry, Path: tree.Prove(0), Prev: document.Hash{1}, Header: header, Signature: check.Signature}

@@ -62,7 +62,7 @@ func supersedes(was *held, license *document.License) error {
 		return refuse(code.InvalidUpdateOrAlreadyInstalled, "license %d "+format, append([]any{t.License}, args...)...)
 	}
 	switch {
-	case was == nil:
+	case was == nil, was.declined != nil && !bytes.Equal(was.declined, license.Head.KeyPublic):
 		return nil
 	case was.state == heldCancelled || was.state == heldForgotten:
 		return no("was given back and can never be installed here again")

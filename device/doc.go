@@ -53,7 +53,9 @@
 //
 // A key never halts (stalls) a bulk endpoint. When a program meets a halted one all
 // the same, it resets the port (which is a USB reset: the key drops what "Reset"
-// below says, and may forget what was staged) and claims the interface again.
+// below says, and may forget what was staged) and claims the interface again. Where
+// somebody else has claimed it meanwhile the key is theirs: it resets the port only of
+// a key whose interface it has claimed.
 //
 // # On USB: reset
 //
@@ -163,7 +165,8 @@
 //	    request  nothing
 //	    answer   8  number of the newest batch, 0 for none
 //	             32 head: the hash over the chain of all batches, zero for none
-//	             8  horizon: the latest of all batches' horizons, 0 for none
+//	             8  horizon: the latest of all batches' horizons, 0 for none;
+//	                of the range that it has in a header
 //	             64 the key's signature over these ("What a key signs", below)
 //	0x04 Advance
 //	    request  32 head that the program believes the key to have
@@ -201,7 +204,7 @@
 //	1   not a request frame, or damaged; nothing was done
 //	2   a version of the protocol that the key does not speak
 //	3   an opcode that the key does not know
-//	4   a payload, header or pool license that is malformed
+//	4   a payload, header or pool license that is malformed; nothing was done
 //	5   there is no pool license
 //	6   fork: the head is not the one that the key has; nothing was done
 //	7   the pool license's counter is not higher; nothing was done
@@ -263,21 +266,34 @@
 //
 // and signature is the vendor's over that byte string's content, in the domain
 // "sojourn/pool/1". The root is that of a tree as RFC 6962, section 2.1, has it,
-// whose leaves are the encoded features in their order. A key checks, in this order,
-// that the form, the count and the root are right (else status 4), that id, vendor
-// code and public key are its own (12), that the signature is its vendor's (8), and,
-// unless it has just this license, that the counter is higher than that of the one it
-// has (7). A rule is {1: name of a component, 2: weight, 3: whether replaceable}. A
-// feature is
+// whose leaves are the features' bytes in their order.
+//
+// A key keeps what its vendor signed, and judges of it only what it needs itself, so
+// that a key of today takes the features of tomorrow. Of the head it reads 1 to 4, 6, 10
+// and 11. What stands at 5, 7, 8 and 9, and each feature, it takes for one data item of
+// any kind: well-formed, of definite lengths and without tags, in whatever encoding.
+// Neither the license nor the head, which as a byte string is a document of its own, has
+// more than 8 arrays and maps within each other, 4096 items in an array or 64 pairs in a
+// map. A key checks, in this order,
+//
+//   - that the form is right: what it reads is in the deterministic encoding and of the
+//     sizes above, the version is 1, the counter not 0, the count 1 to 512 and that of
+//     the features, and the root theirs; else status 4
+//   - that id, vendor code and public key are its own; else status 12
+//   - that the signature is its vendor's; else status 8
+//   - that the counter is higher than that of the license it has, unless that is the
+//     same one to the byte; else status 7
+//
+// The rest is for programs. They check it before they give a license to a key, as
+// [Key.Install] does, and after they read it from one. To them a binding rule is {1: name
+// of a component, 2: weight, 3: whether replaceable}, and a feature
 //
 //	{1: product number, 2: modification, 3: product name, 4: number, 5: name,
 //	 6: seats, 7: remote mode, 8: consumption mode, 9: valid from, 10: valid up to,
 //	 11: most runs, 12: detachable, 13: no remote desktop, 14: no virtual machine}
 //
-// with numbers of 32 bits, names of at most 255 bytes of UTF-8, times as above and
-// booleans from 12 on. A key need not understand features, only hash them.
-// The file internal/document/documents.cddl of this module has every bound, and what
-// managers make of them.
+// The file internal/document/documents.cddl of this module has the order and the bounds
+// of all these, and what managers make of them.
 //
 // # Versions
 //

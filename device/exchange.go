@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sojournlm/sojourn/internal/code"
 	"github.com/sojournlm/sojourn/internal/wire"
@@ -12,6 +13,11 @@ import (
 
 // attempts is how often a request is made before its loss is reported.
 const attempts = 3
+
+// silence is how long a key that is asked what it is, or what pool it holds, is waited
+// for: twice what it may take. It is not asked again then. Who asks that does not know yet
+// whether it is a key at all.
+const silence = 2 * time.Second
 
 // asker makes one request of a command and gives the payload of its answer.
 type asker func(op wire.Op, payload []byte) ([]byte, error)
@@ -58,11 +64,11 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 	for range attempts {
 		k.seq++
 		request := wire.Frame{Op: op, Seq: k.seq, Payload: payload}
-		b, err := k.conn.Exchange(ctx, request.Encode())
+		b, silent, err := k.exchange(ctx, request)
 		if err != nil {
 			acted = acted || changes(op) && sent(err)
 			last = unreachable(err, acted)
-			if ctx.Err() != nil || final(err) {
+			if ctx.Err() != nil || silent || final(err) {
 				break
 			}
 			continue
@@ -88,6 +94,23 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 		}
 	}
 	return nil, &lost{last, acted}
+}
+
+// exchange makes one attempt. silent tells that it was given up, before the context
+// ended.
+func (k *Key) exchange(ctx context.Context, request wire.Frame) (b []byte, silent bool, err error) {
+	if request.Op != wire.OpInfo && request.Op != wire.OpReadPool {
+		b, err = k.conn.Exchange(ctx, request.Encode())
+		return b, false, err
+	}
+	brief, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	b, err = k.conn.Exchange(brief, request.Encode())
+	if err == nil || brief.Err() == nil || ctx.Err() != nil {
+		return b, false, err
+	}
+	err = fmt.Errorf("%w: the key did not answer within %v", transport.ErrGarbled, silence)
+	return nil, true, &transport.Error{Op: "exchange", Key: k.id, Sent: true, Err: err}
 }
 
 // changes reports whether an opcode changes what a key keeps.

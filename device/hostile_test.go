@@ -87,6 +87,8 @@ func TestHostileAnswers(t *testing.T) {
 		"a batch without a head":  {signed(document.Checkpoint{Seq: 1}), checkpoint},
 		"a horizon without batch": {signed(document.Checkpoint{Horizon: 1}), checkpoint},
 		"a negative horizon":      {with(func(c *document.Checkpoint) { c.Horizon = -1 }), checkpoint},
+		"a horizon without year":  {with(func(c *document.Checkpoint) { c.Horizon = document.MaxTime + 1 }), checkpoint},
+		"and as an advance":       {with(func(c *document.Checkpoint) { c.Horizon = document.MaxTime + 1 }), advance},
 		"another key's pool":      {wire.PoolPiece{Length: uint32(len(foreign)), Data: foreign}.Encode(), readPool},
 		"no pool at all":          {wire.PoolPiece{Length: 7, Data: []byte("no pool")}.Encode(), readPool},
 		"a piece without bytes":   {wire.PoolPiece{Length: 7}.Encode(), readPool},
@@ -192,6 +194,7 @@ func FuzzHostileKey(f *testing.F) {
 	}
 	f.Add(script(liarInfo().Encode(), liarInfo().Encode(), signed(document.Checkpoint{})))
 	f.Add(script(nil, signed(document.Checkpoint{Seq: 1, Head: device.Hash{1}}), []byte{0, 0, 0, 9, 1, 2}))
+	foreign := pool(f, vendorPublic(), 1, 1, nil)
 	f.Fuzz(func(t *testing.T, script []byte) {
 		opened, asked := false, 0
 		bus := hostile(func(request wire.Frame) []byte {
@@ -217,7 +220,7 @@ func FuzzHostileKey(f *testing.F) {
 		errs = append(errs, err)
 		_, err = k.Advance(t.Context(), device.Hash{}, header(1, 5))
 		errs = append(errs, err)
-		errs = append(errs, k.Install(t.Context(), []byte("pool")))
+		errs = append(errs, k.Install(t.Context(), foreign))
 		_, err = k.Time(t.Context())
 		errs = append(errs, err)
 		for _, err := range errs {

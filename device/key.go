@@ -161,10 +161,11 @@ func readPool(ask asker) ([]byte, error) {
 // A refusal wraps a code: InvalidUpdateOrAlreadyInstalled for one that is not
 // newer than the key's, StorageIDMismatch for another key's, InvalidDigest where
 // the signature is not that of the key's vendor, InvalidParameter for bytes that
-// are no pool license.
+// are no pool license that managers could read: those do not go to the key, which
+// judges less.
 func (k *Key) Install(ctx context.Context, pool []byte) error {
-	if len(pool) == 0 || len(pool) > wire.MaxPool {
-		err := fmt.Errorf("%w: a pool license of %d bytes, want 1 to %d", code.InvalidParameter, len(pool), wire.MaxPool)
+	if _, err := document.ParsePool(pool); err != nil {
+		err = fmt.Errorf("%w: %w", code.InvalidParameter, err)
 		return &Error{Op: "install pool on", Key: k.id, Err: err}
 	}
 	return k.command(ctx, "install pool on", func(ask asker) error {
@@ -258,9 +259,12 @@ func (k *Key) checkpoint(ask asker, op wire.Op, request []byte) (Checkpoint, err
 	if err != nil {
 		return Checkpoint{}, err
 	}
+	if _, err := unixTime(w.Horizon); err != nil {
+		return Checkpoint{}, answered(op, "the checkpoint's horizon: "+err.Error())
+	}
 	c := Checkpoint{Seq: w.Seq, Head: w.Head, Horizon: w.Horizon, Signature: w.Signature[:]}
 	switch none := c.Seq == 0; {
-	case none != (c.Head == Hash{}) || none && c.Horizon != 0 || c.Horizon < 0:
+	case none != (c.Head == Hash{}) || none && c.Horizon != 0:
 		return Checkpoint{}, answered(op, "the checkpoint contradicts itself")
 	case !c.Verify(k.public):
 		return Checkpoint{}, answered(op, "the checkpoint is not signed by the key")
@@ -284,10 +288,9 @@ func (k *Key) Time(ctx context.Context) (t time.Time, err error) {
 	return t, err
 }
 
-// unixTime refuses times that have no usual notation.
+// unixTime refuses times that have no usual notation, as documents do.
 func unixTime(seconds int64) (time.Time, error) {
-	const year10000 = 253402300800
-	if seconds < 0 || seconds >= year10000 {
+	if seconds < 0 || seconds > document.MaxTime {
 		return time.Time{}, fmt.Errorf("%d is no time between 1970 and 9999", seconds)
 	}
 	return time.Unix(seconds, 0).UTC(), nil

@@ -60,7 +60,7 @@ func open(t *testing.T, bus transport.Bus, key *simulator.Key) *device.Key {
 }
 
 // pool makes a pool license for a key, with that many features.
-func pool(t *testing.T, public ed25519.PublicKey, counter uint64, features int, change func(*document.PoolHead)) []byte {
+func pool(t testing.TB, public ed25519.PublicKey, counter uint64, features int, change func(*document.PoolHead)) []byte {
 	t.Helper()
 	head := document.PoolHead{
 		Key: keyID, KeyPublic: public, Vendor: vendorCode, Counter: counter, Issued: 1_700_000_000,

@@ -74,7 +74,9 @@ func (s *slot) recall(ctx context.Context, m *Manager) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.announced, s.recalled = a, true
+	if !s.recalled {
+		s.announced, s.recalled = a, true
+	}
 	return nil
 }
 

@@ -29,9 +29,10 @@ type Cancelled struct {
 // the license never works here again, whether or not the return arrives. Asked
 // again, it gives the same return until the record is forgotten. It fails with
 // DetachedLicenseNotFound, DetachedLicenseExpired, or InvalidParameter where
-// the request names several licenses (Details lists them). Online it fails with
-// ServerNotFound when no manager is known to have the key, and nothing happened;
-// or when that is silent: then the license is given back, the error names the
+// the request names several licenses (Details lists them). Online a license goes to
+// the manager that gave it, and one that came as a file to whoever has the key. It
+// fails with ServerNotFound when nobody is known to have that, and nothing happened;
+// or when the manager is silent: then the license is given back, the error names the
 // pending [Intent], and the return can be downloaded until it is handed over.
 func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *ChangeOptions) (_ *Cancelled, err error) {
 	const op = "cancel detach"

@@ -5,12 +5,37 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/transport"
 )
+
+// answerWithin is how long a key that is looked at is waited for: twice what it may take.
+// openWithin is the same for one that is opened first.
+const (
+	answerWithin = 2 * time.Second
+	openWithin   = answerWithin + 500*time.Millisecond
+)
+
+// briefly calls f with a context that ends when a key has had long enough to answer.
+func briefly[T any](ctx context.Context, within time.Duration, f func(context.Context) (T, error)) (T, error) {
+	brief, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	v, err := f(brief)
+	if err != nil && brief.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: the key did not answer within %v", NoService, within) // the caller's time is not over
+	}
+	return v, err
+}
+
+// connect opens the key at a place.
+func connect(ctx context.Context, buses []transport.Bus, at place) (*device.Key, error) {
+	return briefly(ctx, openWithin, func(ctx context.Context) (*device.Key, error) { return device.Open(ctx, buses[at.bus], at.id) })
+}
 
 // accessible reports whether the key was there when last looked at.
 func (s *slot) accessible() bool {
@@ -28,6 +53,8 @@ func (s *slot) present(ctx context.Context, m *Manager) bool {
 	if key == nil {
 		return false
 	}
+	ctx, cancel := context.WithTimeout(ctx, listWithin)
+	defer cancel()
 	plugged, err := m.opts.Buses[at.bus].Keys(ctx)
 	return err == nil && !key.Ended() && slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == at.id })
 }
@@ -76,7 +103,7 @@ func (s *slot) rejoin(ctx context.Context) error {
 	s.mu.Lock()
 	at := s.at
 	s.mu.Unlock()
-	key, err := device.Open(ctx, s.buses[at.bus], at.id)
+	key, err := connect(ctx, s.buses, at)
 	if err != nil {
 		return err
 	}
@@ -85,7 +112,7 @@ func (s *slot) rejoin(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.key != nil { // it was found meanwhile
+	if s.key != nil || s.gone { // it was found meanwhile, or is not needed any more
 		return key.Close()
 	}
 	s.at, s.key = at, key
@@ -97,7 +124,13 @@ func (s *slot) Public() ed25519.PublicKey { return s.public }
 
 // Checkpoint implements [ledger.Anchor].
 func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
-	return withKey(ctx, s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
+	ask := func(ctx context.Context) (document.Checkpoint, error) {
+		return withKey(ctx, s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
+	}
+	if pool, _ := s.served(); pool == nil { // it is being opened
+		return briefly(ctx, answerWithin, ask)
+	}
+	return ask(ctx)
 }
 
 // Advance implements [ledger.Anchor].

@@ -67,8 +67,10 @@ const MaxRequestKey = 255
 // and Details: FeatureNotFound, FeatureExpired, CanNotDetachSomeFeatures,
 // CancelPreviousDetachRequired, FeatureResourceExhaust, DetachForbidden. Online it
 // fails with OperationIsNotAllowed for another computer. Where the key is at
-// another manager it fails with ServerNotFound when none is known to have it, or
-// when that is silent: then the error names the pending [Intent], and Detach with
+// another manager it fails with ServerNotFound when none is known to have it, with
+// InvalidDigest, before anything is sent, when that tells of a vendor whom this
+// program does not trust, with RTCError when their clocks differ too much for the
+// license, or when it is silent: then the error names the pending [Intent], and Detach with
 // the same request key goes on with it. While it surely has reached nobody the error
 // does not wrap [ErrUnknown], and the same detach without a request key goes on with
 // it too; of these no more than a few are pending with one manager at a time.
@@ -112,7 +114,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		case why == nil && !at[0].own() && unknown != nil:
 			err = unknown
 		case why == nil && !at[0].own():
-			return m.fetchKnown(ctx, op, at[0], req.Key, request)
+			return m.fetchKnown(ctx, op, at, req.Key, request)
 		case at == nil && unseen:
 			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/sojournlm/sojourn/internal/peer"
 )
 
-// fetchKnown is fetch for a request that is known here before it is sent, and until it
-// is certain that nothing has come of it.
-func (m *Manager) fetchKnown(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest) (*Detached, error) {
+// fetchKnown is fetchFrom for a request that is known here before it is sent, and until
+// it is certain that nothing has come of it.
+func (m *Manager) fetchKnown(ctx context.Context, op string, origins []*origin, key uint64, r detach.DetachRequest) (*Detached, error) {
 	state, now := m.local.Read()
 	before, _ := state.Asked(r.Request, now.Unix)
 	if r.Request.Key != (document.Hash{}) && !before {
@@ -25,10 +25,7 @@ func (m *Manager) fetchKnown(ctx context.Context, op string, at *origin, key uin
 			return nil, fail(op, err)
 		}
 	}
-	out, err := m.fetch(ctx, op, at, key, r, before)
-	if e, ok := errors.AsType[*Error](err); ok && before && e.Code == OperationIsNotAllowed {
-		e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed when it was asked first
-	}
+	out, err := m.fetchFrom(ctx, op, origins, key, r, before)
 	if err == nil || before || errors.Is(err, ErrUnknown) {
 		return out, err
 	}
@@ -41,27 +38,60 @@ func (m *Manager) fetchKnown(ctx context.Context, op string, at *origin, key uin
 	return nil, err
 }
 
-// fetch has the manager of a key elsewhere detach for any known computer, and gives
-// the file. again says that it may have been asked before.
-func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, again bool) (*Detached, error) {
+// fetchFrom has one of the managers that tell of a key detach, in their order: one that
+// refuses may be lying, and one that cannot be reached is none. Where one may have
+// detached, nobody else is asked.
+func (m *Manager) fetchFrom(ctx context.Context, op string, origins []*origin, key uint64, r detach.DetachRequest, again bool) (out *Detached, err error) {
 	own := r.Request.Key // what is asked for again is the same there too
 	if own == (document.Hash{}) {
 		own = newOwn()
 	}
+	if !origins[0].answers() {
+		origins = origins[:1]
+	}
+	for _, at := range origins {
+		out, next, fault := m.fetch(ctx, op, at, key, r, own, again)
+		if fault == nil {
+			return out, nil
+		}
+		final := ruled(fault) && m.peers.proved(at.public, key)
+		fault = fail(op, fault)
+		if e, ok := errors.AsType[*Error](fault); ok && again && e.Code == OperationIsNotAllowed {
+			e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed when it was asked first
+		}
+		if err == nil || errors.Is(fault, ErrUnknown) && !errors.Is(err, ErrUnknown) {
+			err = fault
+		}
+		if !next || ctx.Err() != nil || final {
+			break
+		}
+	}
+	return nil, err
+}
+
+// fetch has the manager of a key elsewhere detach for any known computer, and gives
+// the file. again says that it may have been asked before, and next that it surely
+// does not do it now.
+func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, own document.Hash, again bool) (out *Detached, next bool, err error) {
+	began := time.Now()
 	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), nil)
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
+	isRefused = isRefused && refused.Code != GetResponseFailed
+	if err != nil && !isRefused {
+		m.peers.blame(ctx, at.public, began)
+	}
 	switch {
-	case isRefused && refused.Code != GetResponseFailed && !m.fetching.has(own, m.opts.Clock.Elapsed()):
-		return nil, fail(op, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)})
+	case isRefused && !m.fetching.has(own, m.opts.Clock.Elapsed()):
+		return nil, true, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
 	case failure != nil && !failure.Sent && !isRefused && !again:
-		return nil, &Error{
+		return nil, true, &Error{
 			Op: op, Code: ServerNotFound, Err: err, Advice: "Ask again when it can be reached.",
 			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
 		}
 	case err != nil: // or refused, while an earlier copy of the request may be on its way
 		m.fetching.add(own, m.opts.Clock.Elapsed())
-		return nil, &Error{
+		return nil, isRefused || failure != nil && !failure.Sent, &Error{
 			Op: op, Code: ServerNotFound, Err: errors.Join(ErrUnknown, err),
 			Message: fmt.Sprintf("%s does not answer; whether it has detached the license is not known", at.name()),
 			Advice:  "Ask again with the same request key. Without one, the list of detached licenses there tells.",
@@ -79,11 +109,13 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 		err = errors.New("its death time is out of range")
 	}
 	if err != nil {
-		return nil, &Error{
+		m.peers.blame(ctx, at.public, began)
+		return nil, false, &Error{
 			Op: op, Code: IncorrectResponseData, Err: errors.Join(ErrUnknown, err),
 			Message: fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err),
 			Advice:  "The list of detached licenses there tells whether one was made.",
 		}
 	}
-	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, nil
+	m.peers.praise(at.public, 0)
+	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, true, nil
 }

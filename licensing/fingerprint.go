@@ -91,7 +91,7 @@ type Computer struct {
 	Silent   time.Time     // since when it does not answer; zero: it does
 	Ahead    time.Duration // how far its clock is ahead of this computer's, about
 	Problem  string        // why it is silent, or does not show its keys
-	Conflict bool          // another manager claims the same lmsId with other keys: neither is believed, unless added by hand
+	Conflict bool          // another manager claims the same lmsId with other keys; see SECURITY.md for who is believed
 }
 
 // Environment is this computer and the program.
@@ -146,7 +146,7 @@ func (m *Manager) recipient(lmsID uint64) (document.Recipient, error) {
 	if known, ok := state.Book().Computer(lmsID); ok {
 		return known.Recipient(), nil
 	}
-	switch r, conflict, ok := m.foundRecipient(lmsID, false); {
+	switch r, conflict, ok := m.foundRecipient(lmsID, nil, false); {
 	case conflict:
 		return document.Recipient{}, &detach.Refusal{
 			Code: OperationIsNotAllowed, Message: fmt.Sprintf("two managers claim lmsId %d with different keys; add the right one's fingerprint", lmsID),

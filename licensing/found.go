@@ -1,7 +1,9 @@
 package licensing
 
 import (
+	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -53,7 +55,8 @@ func found(book *fingerprint.Book, s sight, all []sight) *Computer {
 
 // see adds what is seen of a computer's manager.
 func (c *Computer) see(s sight) {
-	c.Silent, c.Ahead = s.silent, time.Duration(s.ahead)*time.Second
+	const most = int64(math.MaxInt64 / time.Second) // a stranger may tell any time, and a Duration ends there
+	c.Silent, c.Ahead = s.silent, time.Duration(min(max(s.ahead, -most), most))*time.Second
 	c.Problem = plain(s.problem)
 }
 
@@ -96,7 +99,7 @@ func (c computers) At(i int) Computer {
 func (p *peers) silent() (list []Computer) {
 	for _, s := range p.stations() {
 		switch {
-		case s.silent.IsZero(), s.before && !s.fixed: // of what that one had nothing is shown
+		case s.silent.IsZero(), s.rests, s.before && !s.fixed: // of what that one had nothing is shown
 			continue
 		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return o.silent.IsZero() }):
 			continue // it does, elsewhere
@@ -112,25 +115,31 @@ func (p *peers) silent() (list []Computer) {
 	return list
 }
 
-// foundRecipient gives a computer that is in no book as a license names it. ok is
-// false where none was found, or where two managers claim to be it. Where it must be
-// live, one that only an earlier run has heard is none.
-func (m *Manager) foundRecipient(lmsID uint64, live bool) (r document.Recipient, conflict, ok bool) {
-	state, _ := m.local.Read()
-	all := m.peers.managers()
-	for _, s := range all {
-		if s.computer.Computer.ID != lmsID {
-			continue
+// foundRecipient gives a computer that is in no book as a license names it: the one
+// with a public key, or, where that is nil, whoever has the lmsId. ok is false where
+// none was found, or where another one claims to be it: one that is believed more, or
+// one that is believed as much and answers; who gives no key may mean one that is
+// silent, too. Where it must be live, one that only an earlier run has heard is none.
+func (m *Manager) foundRecipient(lmsID uint64, public []byte, live bool) (r document.Recipient, conflict, ok bool) {
+	var one *claimant
+	all := m.known()
+	for i, c := range all {
+		if c.computer.Computer.ID == lmsID && (public == nil || bytes.Equal(c.computer.Computer.Sign, public)) && (one == nil || c.trust < one.trust) {
+			one = &all[i]
 		}
-		if c := found(state.Book(), s, all); c == nil || c.Conflict {
-			return document.Recipient{}, true, false
-		}
-		if live && s.before {
-			return document.Recipient{}, false, false
-		}
-		return s.computer.Computer, false, true
 	}
-	return document.Recipient{}, false, false
+	if one == nil {
+		return r, false, false
+	}
+	for _, c := range all {
+		if c.bars(*one) || public == nil && c.trust == one.trust && c.disputes(*one) {
+			return r, true, false
+		}
+	}
+	if live && one.before {
+		return r, false, false
+	}
+	return one.computer.Computer, false, true
 }
 
 // knows reports whether a manager with an lmsId is known by itself.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -42,12 +44,12 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 		}
 		return m.giveOnline(ctx, op, i)
 	}
-	origins, err := m.originsOf(ctx, terms.Key)
+	to, err := m.lenderOf(ctx, state, terms)
 	if err != nil {
 		return nil, fail(op, doubting(err, request, m))
 	}
 	intent := detach.Intent{
-		ID: newIntentID(), Kind: detach.IntentReturn, Peer: origins[0].id, PeerKey: origins[0].public, Key: terms.Key, Own: newOwn(),
+		ID: newIntentID(), Kind: detach.IntentReturn, Peer: to.id, PeerKey: to.public, Key: terms.Key, Own: newOwn(),
 		License: terms.License, Until: terms.Death, Request: request,
 	}
 	also := func(s *detach.Local, now int64) ([][]byte, error) {
@@ -65,6 +67,22 @@ func (m *Manager) cancelOnline(ctx context.Context, op string, name uint64, requ
 		return m.given(op, terms.License, terms.Key)
 	}
 	return m.giveOnline(ctx, op, i)
+}
+
+// lenderOf is the manager that a return is meant for: the one that gave the license,
+// whatever it tells of its keys by now. Only where it came as a file, or that one cannot
+// be spoken to any more, is it whoever is known to have the key.
+func (m *Manager) lenderOf(ctx context.Context, state *detach.Local, t document.Terms) (*origin, error) {
+	if from := state.Lender(t.License, t.Key); from != nil {
+		if at := m.originBy(from.ID, from.Public); at.own() || m.peers != nil {
+			return at, nil
+		}
+	}
+	origins, err := m.originsOf(ctx, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	return origins[0], nil
 }
 
 // given is the answer about a license whose return is no longer pending.
@@ -115,22 +133,64 @@ func (m *Manager) handOver(ctx context.Context, i *detach.Intent) error {
 }
 
 // hand gives a return to whoever tells of the key that it came from, until one has
-// the key's signature for it: nothing less says that the seats are home.
-func (m *Manager) hand(ctx context.Context, i *detach.Intent, record *detach.CancelledRecord) (proof document.Proof, err error) {
-	for n, at := range m.takers(i) {
-		one, fault := m.handTo(ctx, i, record, at)
-		if fault == nil {
-			return one, nil
+// the key's signature for it: nothing less says that the seats are home. Who comes
+// first has the time it needs. Where that fails, or is more than a moment, all others
+// are asked too, at once, and have a moment together; this manager has all it needs.
+func (m *Manager) hand(ctx context.Context, i *detach.Intent, record *detach.CancelledRecord) (document.Proof, error) {
+	type answer struct {
+		first bool
+		proof document.Proof
+		err   error
+	}
+	takers := m.takers(i)
+	answers := make(chan answer, len(takers))
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	give := func(ctx context.Context, at *origin, first bool) {
+		group.Go(func() {
+			proof, err := m.handTo(ctx, i, record, at)
+			answers <- answer{first, proof, err}
+		})
+	}
+	give(ctx, takers[0], true)
+	moment := time.NewTimer(askWithin)
+	defer moment.Stop()
+	asked := 1
+	var fault error
+	for ended := 0; ended < asked; {
+		select {
+		case a := <-answers:
+			if a.err == nil {
+				return a.proof, nil
+			}
+			ended++
+			if a.first {
+				fault = a.err
+			}
+		case <-moment.C:
 		}
-		if n == 0 {
-			err = fault
+		if asked == 1 {
+			brief, cancel := context.WithTimeout(ctx, askWithin)
+			defer cancel()
+			for _, at := range takers[1:] {
+				if at.own() {
+					give(ctx, at, false)
+				} else {
+					give(brief, at, false)
+				}
+			}
+			asked = len(takers)
 		}
 	}
-	return proof, err
+	return document.Proof{}, fault
 }
 
-// takers are the managers that may take a return: the one it was meant for first,
-// then all others that have the key, for it may have moved.
+// takers are the managers that may take a return: the one it was meant for first, then
+// this one where the key is here now, then all others that have the key, for it may
+// have moved. Of these only those are asked that gave something usable last, or gave
+// nothing longer ago than the one it was meant for.
 func (m *Manager) takers(i *detach.Intent) []*origin {
 	all := []*origin{m.originBy(i.Peer, i.PeerKey)}
 	add := func(o *origin) {
@@ -141,8 +201,9 @@ func (m *Manager) takers(i *detach.Intent) []*origin {
 	if s := m.rack.find(i.Key); s != nil && s.accessible() {
 		add(m.ownOrigin())
 	}
-	for _, c := range m.claimants() {
-		if c.silent.IsZero() && slices.ContainsFunc(c.keys, func(k remoteKey) bool { return k.ID == i.Key }) {
+	meant := m.peers.blamed(i.PeerKey)
+	for _, c := range m.holders(i.Key) {
+		if c.silent.IsZero() && (c.blamed == 0 || c.blamed < meant) {
 			add(m.originBy(c.computer.Computer.ID, c.computer.Computer.Sign))
 		}
 	}
@@ -150,21 +211,22 @@ func (m *Manager) takers(i *detach.Intent) []*origin {
 }
 
 func (m *Manager) handTo(ctx context.Context, i *detach.Intent, record *detach.CancelledRecord, at *origin) (proof document.Proof, err error) {
+	began := time.Now()
 	body, err := at.ask(ctx, verbReturn, returnAsk{Own: i.Own, Return: record.Return.Bytes()}, nil)
 	if r, ok := errors.AsType[*peer.Refused](err); ok && r.Code != GetResponseFailed {
 		return proof, pending(i, r.Code, fmt.Sprintf("%s refuses the return: %s", at.name(), r.Message), err)
 	}
 	if err != nil {
-		m.peers.blame(at.public)
+		m.peers.blame(ctx, at.public, began)
 		return proof, pending(i, ServerNotFound, fmt.Sprintf("%s does not answer", at.name()), err)
 	}
 	if err = document.Decode("receipt of a return", body, document.MaxPeerMessage, &proof); err == nil {
 		err = detach.VerifyReturned(proof, record.Origin, record.Return)
 	}
 	if err != nil {
-		m.peers.blame(at.public)
+		m.peers.blame(ctx, at.public, began)
 		return proof, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
-	m.peers.praise(at.public)
+	m.peers.praise(at.public, i.Key)
 	return proof, nil
 }

@@ -203,11 +203,16 @@ func (m *Manager) openLicense(e *document.Envelope) (*document.License, error) {
 	if err != nil {
 		return nil, err
 	}
+	return license, m.vouch(license)
+}
+
+// vouch verifies a license up to its vendor.
+func (m *Manager) vouch(license *document.License) error {
 	vendor, err := m.trusted("license", license.Head.Vendor)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return license, license.Verify(vendor)
+	return license.Verify(vendor)
 }
 
 // enterLicense enters a license by the entries that decide gives. It gives the

@@ -87,6 +87,7 @@ type try struct {
 	failures int           // to settle it
 	hurry    bool          // its caller has been told how it ends
 	unsent   string        // the public key of the manager that it surely has not reached; else empty
+	early    bool          // it is about to be recorded
 	problem  string
 }
 
@@ -128,6 +129,31 @@ func (in *intents) at(id uint64) *try {
 	return in.tries[id]
 }
 
+// reserve takes a place for an intent that is about to be recorded, unless most have
+// not reached that manager already. begun or release ends that.
+func (in *intents) reserve(id uint64, public []byte, most int) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n := 0
+	for _, t := range in.tries {
+		if t.unsent == string(public) {
+			n++
+		}
+	}
+	if n >= most {
+		return false
+	}
+	in.tries[id] = &try{unsent: string(public), early: true}
+	return true
+}
+
+// release gives up the place of an intent that was not recorded, or came to nothing.
+func (in *intents) release(id uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.tries, id)
+}
+
 // begun notes that an intent was recorded in this run, and sent to nobody yet.
 func (in *intents) begun(i *detach.Intent, now time.Duration) {
 	in.mu.Lock()
@@ -149,18 +175,6 @@ func (in *intents) unsent(id uint64) bool {
 	defer in.mu.Unlock()
 	t := in.tries[id]
 	return t != nil && t.unsent != ""
-}
-
-// unsentWith counts the intents that surely have not reached a manager.
-func (in *intents) unsentWith(public []byte) (n int) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	for _, t := range in.tries {
-		if t.unsent == string(public) {
-			n++
-		}
-	}
-	return n
 }
 
 // tried notes that somebody has just tried to end an intent.
@@ -196,13 +210,13 @@ func (in *intents) problem(id uint64) string {
 	return ""
 }
 
-// keep forgets all intents but those that are pending.
+// keep forgets all intents but those that are pending or about to be.
 func (in *intents) keep(read func() *detach.Local) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := read() // with the lock: nothing is noted of an intent that it does not know
-	for id := range in.tries {
-		if state.Intent(id) == nil {
+	for id, t := range in.tries {
+		if state.Intent(id) == nil && !t.early {
 			delete(in.tries, id)
 		}
 	}

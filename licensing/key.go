@@ -46,6 +46,8 @@ type Key struct {
 
 // Keys looks for keys on all buses and at the other managers and lists them, and
 // the licenses installed here, by key id. A search finds a key by its features too.
+// A key that does not answer is waited for two seconds, once; the log names it, and it
+// is listed when it answers a later look.
 // Filter.Product and Filter.Feature do not apply.
 func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	const op = "list keys"
@@ -54,7 +56,7 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 		return nil, err
 	}
 	defer done()
-	m.rack.scan(ctx, m)
+	m.rack.look(ctx, m, lookWithin)
 	m.peers.refresh(ctx, false)
 	query := fold.NewQuery(filter.Search)
 	found := make(map[uint64]bool) // by key id, where a feature or the key itself is found
@@ -141,7 +143,7 @@ func products(features []document.Feature) (n int) {
 func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 	s := m.rack.find(id)
 	if s == nil || !s.present(ctx, m) {
-		m.rack.scan(ctx, m)
+		m.rack.look(ctx, m, lookWithin)
 		s = m.rack.find(id)
 	}
 	switch {

@@ -61,8 +61,8 @@ type Manager struct {
 
 	peers    *peers // nil: it keeps to itself
 	intents  *intents
-	recalled recent // requests of others
-	fetching recent // own requests, sent and not answered
+	recalls  recalls // requests of others
+	fetching recent  // own requests, sent and not answered
 
 	distrust atomic.Pointer[error] // a key contradicts the manager's own ledger
 
@@ -84,6 +84,7 @@ const ledgerRules = 1
 // fail: the manager can be read, and refuses every change and every grant.
 func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options) (*Manager, error) {
 	m := &Manager{store: store, opts: opts.withDefaults(), ended: make(chan struct{})}
+	m.rack.start(m.opts.Logger)
 	if err := m.opts.check(); err != nil {
 		return nil, fail("open", err)
 	}
@@ -173,6 +174,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	}
 	m.peers.close(ctx)
 	m.intents.close()
+	m.rack.stop()
 	var errs []error
 	if m.opened && m.local.Refusal() == nil {
 		errs = append(errs, m.recordClose(ctx))

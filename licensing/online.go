@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,29 +28,37 @@ func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, 
 	} else if in != nil {
 		return obtained(in), nil
 	}
-	intent := state.IntentOf(request.Request)
-	if request.Request.Key == (document.Hash{}) {
-		intent = m.unsentLike(state, r.Key, request)
+	for {
+		state, _ := m.local.Read()
+		intent := state.IntentOf(request.Request)
+		if request.Request.Key == (document.Hash{}) {
+			intent = m.unsentLike(state, r.Key, request)
+		}
+		if intent != nil && intent.Kind != detach.IntentDetach {
+			return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
+		}
+		var in *detach.Installed
+		var err error
+		if intent != nil {
+			in, err = m.goOn(ctx, intent)
+		} else {
+			in, err = m.beginOnline(ctx, r.Key, request)
+		}
+		switch {
+		case err == nil:
+			return obtained(in), nil
+		case !errors.Is(err, errRecalled) && !errors.Is(err, errBegun):
+			return nil, fail(op, err)
+		}
 	}
-	if intent != nil && intent.Kind != detach.IntentDetach {
-		return nil, refuse(op, InvalidUpdateOrAlreadyInstalled, "the license made under this request key is being given back")
-	}
-	var in *detach.Installed
-	err := errRecalled
-	if intent != nil {
-		in, err = m.goOn(ctx, intent)
-	}
-	if errors.Is(err, errRecalled) { // or given up, and it had made no license: begin anew
-		in, err = m.beginOnline(ctx, r.Key, request)
-	}
-	if err != nil {
-		return nil, fail(op, err)
-	}
-	return obtained(in), nil
 }
 
-// errRecalled says that a request was recalled before it made a license.
-var errRecalled = errors.New("the request was recalled")
+var (
+	// errRecalled says that a request was recalled, or given up, before it made a license.
+	errRecalled = errors.New("the request was recalled")
+	// errBegun says that somebody else has just begun the same.
+	errBegun = errors.New("the same was begun by somebody else")
+)
 
 // unsentLike gives a pending intent for the same detach, also asked for without a
 // request key, that has reached nobody yet: who asks again and again while a manager
@@ -92,19 +101,24 @@ func (m *Manager) goOn(ctx context.Context, intent *detach.Intent) (*detach.Inst
 }
 
 // beginOnline obtains a license from the manager that has the key. Where several
-// tell of it, one that says no, and says it for certain, may be lying, and one that
-// is silent comes after all others.
+// tell of it, one that says no, and says it for certain, may be lying, unless it has
+// proven before that it has the key; and one that
+// turns out to be silent comes after all others. Where all are, they have just been
+// asked all together, and one of them has the request.
 func (m *Manager) beginOnline(ctx context.Context, key uint64, request detach.DetachRequest) (in *detach.Installed, err error) {
 	origins, err := m.originsOf(ctx, key)
 	if err != nil {
 		return nil, doubting(err, request.Request, m)
+	}
+	if !origins[0].answers() {
+		origins = origins[:1]
 	}
 	var first error
 	for n, all := 0, len(origins); n < len(origins); n++ {
 		at := origins[n]
 		in, next, err := m.beginAt(ctx, at, key, request, n >= all-1)
 		switch {
-		case err == nil || next == nobody:
+		case err == nil || next == nobody || ruled(err) && m.peers.proved(at.public, key):
 			return in, err
 		case next == himAgain:
 			origins = append(origins, at)
@@ -127,29 +141,25 @@ const (
 // beginAt records the intent and obtains a license from one manager. last says that
 // what does not reach this one is left pending.
 func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request detach.DetachRequest, last bool) (in *detach.Installed, next whom, err error) {
+	if err := at.usable(key); err != nil {
+		return nil, others, err
+	}
 	own := newOwn()
 	release, err := m.claims.take(ctx, own, nil) // before it is recorded, so that nobody settles it meanwhile
 	if err != nil {
 		return nil, nobody, err
 	}
 	defer release()
-	if n := m.intents.unsentWith(at.public); n >= maxUnsent && !at.answers() {
-		return nil, nobody, &Error{
-			Op: "detach", Code: ServerNotFound, Advice: "Ask again when it can be reached, or go on with one of those that are pending.",
-			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), n),
-		}
-	}
-	if n := m.detachesWith(at.public); n >= maxDetaches {
+	intent, err := m.intendOnce(ctx, at, key, request, own)
+	if errors.Is(err, errFull) {
 		return nil, others, &Error{
 			Op: "detach", Code: ServerNotFound, Advice: "Wait until some have ended; the list of pending operations says why they have not.",
-			Message: fmt.Sprintf("%d detaches from %s are pending; nothing was begun", n, at.name()),
+			Message: fmt.Sprintf("%d detaches from %s are pending; nothing was begun", maxDetaches, at.name()),
 		}
 	}
-	intent, err := m.intendDetach(ctx, at, key, request, own)
 	if err != nil {
 		return nil, nobody, doubting(err, request.Request, m)
 	}
-	m.intents.begun(intent, m.opts.Clock.Elapsed())
 	in, err = m.obtain(ctx, intent)
 	if err == nil || errors.Is(err, ErrUnknown) {
 		return in, nobody, err
@@ -167,9 +177,52 @@ func (m *Manager) beginAt(ctx context.Context, at *origin, key uint64, request d
 	return nil, nobody, err
 }
 
+// intendOnce is intendDetach for a detach that nobody else has begun; errBegun says
+// that somebody has. It keeps the place among those that reached nobody.
+func (m *Manager) intendOnce(ctx context.Context, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
+	if r.Request.Key == (document.Hash{}) {
+		release, err := m.claims.take(ctx, likeness(key, r), nil)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if state, _ := m.local.Read(); m.unsentLike(state, key, r) != nil {
+			return nil, errBegun
+		}
+	}
+	id, most := newIntentID(), maxUnsent
+	if at.answers() {
+		most = maxDetaches
+	}
+	switch reserved := m.intents.reserve(id, at.public, most); {
+	case !reserved && most == maxDetaches:
+		return nil, errFull
+	case !reserved:
+		return nil, &Error{
+			Op: "detach", Code: ServerNotFound, Advice: "Ask again when it can be reached, or go on with one of those that are pending.",
+			Message: fmt.Sprintf("%s does not answer, and %d operations with it are pending already; nothing was begun", at.name(), most),
+		}
+	}
+	intent, err := m.intendDetach(ctx, id, at, key, r, own)
+	if err != nil {
+		m.intents.release(id)
+		return nil, err
+	}
+	m.intents.begun(intent, m.opts.Clock.Elapsed())
+	return intent, nil
+}
+
+// likeness is the same for detaches without a request key that ask for the same.
+func likeness(key uint64, r detach.DetachRequest) document.Hash {
+	ask := document.Encode(newAsk(key, document.Recipient{}, r, document.Hash{}))
+	return sha256.Sum256(append([]byte("sojourn/same-detach/1\x00"), ask...))
+}
+
+// errFull says that too many detaches are pending with one manager.
+var errFull = errors.New("too many detaches are pending")
+
 // detachesWith counts the pending detaches from a manager.
-func (m *Manager) detachesWith(public []byte) (n int) {
-	state, _ := m.local.Read()
+func detachesWith(state *detach.Local, public []byte) (n int) {
 	for i := range state.Intents() {
 		if i.Kind == detach.IntentDetach && bytes.Equal(i.PeerKey, public) {
 			n++
@@ -183,6 +236,9 @@ func (m *Manager) drop(ctx context.Context, i *detach.Intent) error {
 	_, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
 		return s.Settle(i.ID, detach.OutcomeNothing), nil
 	})
+	if err == nil {
+		m.intents.release(i.ID)
+	}
 	return err
 }
 
@@ -200,25 +256,27 @@ func newAsk(key uint64, recipient document.Recipient, r detach.DetachRequest, ow
 }
 
 // intendDetach records that a seat is about to be asked for.
-func (m *Manager) intendDetach(ctx context.Context, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
+func (m *Manager) intendDetach(ctx context.Context, id uint64, at *origin, key uint64, r detach.DetachRequest, own document.Hash) (*detach.Intent, error) {
 	self, err := m.recipient(m.self.id())
 	if err != nil {
 		return nil, err
 	}
-	id, receipt, err := ledger.Decide(ctx, m.local, func(s *detach.Local, now ledger.Moment) (uint64, [][]byte, error) {
+	receipt, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
 		if now.Err != nil {
-			return 0, nil, now.Err
+			return nil, now.Err
+		}
+		if detachesWith(s, at.public) >= maxDetaches { // counted here: many begin at once
+			return nil, errFull
 		}
 		intent := detach.Intent{
-			ID: newIntentID(), Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
+			ID: id, Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
 			// An origin's clock that is ahead ends the license earlier, and one that is
 			// behind is no later than the request's way there by its own.
 			Until:   now.Unix + r.Duration + int64(recallLife/time.Second),
 			Request: r.Request,
 		}
 		intent.Ask = document.Encode(newAsk(key, self, r, own))
-		entries, err := s.Intend(intent, now.Unix)
-		return intent.ID, entries, err
+		return s.Intend(intent, now.Unix)
 	})
 	if err != nil {
 		return nil, err
@@ -243,6 +301,7 @@ func newIntentID() uint64 {
 // obtain asks the origin for the license of an intent and installs it. The caller has
 // the claim on the intent.
 func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Installed, error) {
+	began := time.Now()
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
 	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
 		in, err := state.Obtained(i.Request, now.Unix)
@@ -256,18 +315,23 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 		return nil, err
 	}
 	at := m.originBy(i.Peer, i.PeerKey)
-	body, err := at.ask(ctx, verbDetach, ask, m.notBehind)
+	body, err := at.ask(ctx, verbDetach, ask, func(ahead int64) error { return m.inTime(ahead, ask.Duration) })
 	if err == nil {
 		m.intents.reached(i.ID)
 	} else {
-		return nil, m.unobtained(ctx, i, at, err)
+		return nil, m.unobtained(ctx, i, at, began, err)
 	}
 	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
-		m.peers.blame(i.PeerKey)
+		m.peers.blame(ctx, i.PeerKey, began)
 		return nil, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
-	m.peers.praise(i.PeerKey)
+	if err := m.suits(license); err != nil { // for good, so its seats go back at once
+		m.peers.blame(ctx, i.PeerKey, began)
+		m.intents.hurry(i.ID)
+		return nil, useless(err)
+	}
+	m.peers.praise(i.PeerKey, i.Key)
 	in, err := m.installObtained(ctx, i, license)
 	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
@@ -283,23 +347,33 @@ func codeOfFailure(err error) Code {
 	return e.Code
 }
 
-// notBehind refuses a license that would not start here, before it is made.
-func (m *Manager) notBehind(ahead int64) error {
-	if ahead <= maxBehind {
+// inTime refuses a license that would not start here, or would be over, before it is
+// made. ahead is how far the clock of the key's manager is, and duration how long the
+// license lives, both in seconds.
+func (m *Manager) inTime(ahead, duration int64) error {
+	_, now := m.local.Read()
+	here := m.opts.Clock.Now().Unix()
+	var what string
+	switch {
+	case ahead > maxBehind:
+		what = "would not start here"
+	case max(here, now.Unix)-here-ahead >= duration:
+		what = "would be over here"
+		here, ahead = max(here, now.Unix), ahead-max(0, now.Unix-here)
+	default:
 		return nil
 	}
-	here := m.opts.Clock.Now().UTC()
 	return &advised{&detach.Refusal{Code: RTCError, Message: fmt.Sprintf(
-		"this computer's clock shows %s and that of the key's manager %s: one of the two is wrong, and a license made now would not start here",
-		here.Format(time.RFC3339), here.Add(time.Duration(ahead)*time.Second).Format(time.RFC3339))}, wrongClock}
+		"this computer's clock shows %s and that of the key's manager %s: one of the two is wrong, and a license made now %s",
+		clockText(here), clockText(here+ahead), what)}, wrongClock}
 }
 
 // unobtained is what becomes of an intent whose request failed.
-func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, err error) error {
+func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, began time.Time, err error) error {
 	again := !m.intents.unsent(i.ID) // it may have been asked before
 	failure, _ := errors.AsType[*peer.Error](err)
 	refused, isRefused := errors.AsType[*peer.Refused](err)
-	_, isOwn := errors.AsType[*detach.Refusal](err)
+	own, isOwn := errors.AsType[*detach.Refusal](err)
 	// What was asked before may still be on its way there: then even a refusal is
 	// only certain when it was recalled.
 	recalled := again && isRefused && refused.Code == DetachedLicenseNotFound
@@ -315,13 +389,15 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		m.intents.reached(i.ID)
 	}
 	if !isOwn && !isRefused {
-		m.peers.blame(i.PeerKey)
+		m.peers.blame(ctx, i.PeerKey, began)
 	}
 	switch {
 	case recalled:
 		return errRecalled
 	case isOwn && certain:
 		return err
+	case isOwn:
+		return pending(i, own.Code, own.Message, err)
 	case isRefused:
 		m.intents.hurry(i.ID)
 		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
@@ -345,11 +421,35 @@ func pending(i *detach.Intent, c Code, what string, err error) error {
 		return e
 	}
 	e.Message = fmt.Sprintf("%s; the detach is pending as operation %d", what, i.ID)
-	e.Advice = "Ask again with the same request key to go on with it. Otherwise it is undone as soon as the key's manager answers."
+	e.Advice = "Ask again with the same request key to go on with it, or with a new one to ask another manager where several tell of the key. Otherwise it is undone as soon as the key's manager answers."
 	return e
 }
 
-// openAnswer gives the license in an origin's answer, verified.
+// suits says why a license cannot be used on this computer, or nil.
+func (m *Manager) suits(license *document.License) error {
+	if err := m.vouch(license); err != nil {
+		return &advised{err, otherVendor}
+	}
+	if err := m.self.matches(license); err != nil {
+		return &advised{err, "Add this computer's fingerprint at the key's manager again: other hardware is known there."}
+	}
+	return nil
+}
+
+// otherVendor is what to do where a key's vendor is not trusted here.
+const otherVendor = "Give this program the vendor's public key, or name a key of a vendor that it trusts."
+
+// useless is the refusal of a license that has come and goes back.
+func useless(err error) error {
+	why, _ := errors.AsType[*Error](fail("detach", err))
+	return &advised{&detach.Refusal{
+		Code: why.Code, Message: "the license that was made cannot be used here, and goes back: " + why.Message,
+	}, why.Advice}
+}
+
+// openAnswer gives the license in an origin's answer. It is what was asked for, by the
+// signature of the key that it names: all that it takes to give it back. Whether it can
+// be used here is for [Manager.suits] to say.
 func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*document.License, error) {
 	var answer detachAnswer
 	if err := document.Decode("answer to a detach", body, document.MaxPeerMessage, &answer); err != nil {
@@ -362,8 +462,11 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 	if envelope.Kind != document.KindLicense || envelope.Origin != i.Key || envelope.Recipient != m.self.id() {
 		return nil, fmt.Errorf("it is a %v of key %d for lmsId %d, not what was asked for", envelope.Kind, envelope.Origin, envelope.Recipient)
 	}
-	license, err := m.openLicense(envelope)
+	license, err := envelope.License(m.self.identity.Seal)
 	if err != nil {
+		return nil, err
+	}
+	if err := license.VerifyKey(); err != nil {
 		return nil, err
 	}
 	ask.Recall = false
@@ -376,9 +479,6 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 
 // installObtained installs a license and settles its intent, in one batch.
 func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license *document.License) (*detach.Installed, error) {
-	if err := m.self.matches(license); err != nil {
-		return nil, err
-	}
 	return m.enterLicense(ctx, license, func(s *detach.Local, now int64) ([][]byte, error) {
 		if s.Intent(i.ID) == nil {
 			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}

@@ -21,8 +21,9 @@ type origin struct {
 }
 
 // originsOf finds the manager that has a key: the first one given, or, where several
-// tell of it and are believed alike, one of them. Silent ones are given only where
-// none answers. The refusal is ServerNotFound, and says who was silent and who does
+// tell of it and are believed alike, one of them; they are in the order in which they
+// are to be asked. Silent ones are given only where none answers, and all of them were
+// asked once more. The refusal is ServerNotFound, and says who was silent and who does
 // not tell.
 func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) {
 	_, own := m.slot(ctx, key)
@@ -30,7 +31,7 @@ func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) 
 		return []*origin{m.ownOrigin()}, own
 	}
 	var silent []*origin
-	for range 2 {
+	for asked := false; ; asked = true {
 		var at []*origin
 		silent = nil
 		for _, c := range m.holders(key) {
@@ -44,6 +45,9 @@ func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) 
 		if len(at) > 0 {
 			return at, nil
 		}
+		if asked {
+			break
+		}
 		m.peers.refresh(ctx, true)
 	}
 	switch {
@@ -55,6 +59,7 @@ func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) 
 	message := fmt.Sprintf("no manager that answers has key %d", key)
 	for _, s := range m.peers.stations() {
 		switch {
+		case s.rests:
 		case !s.silent.IsZero():
 			message += fmt.Sprintf("; %s is silent since %s", s.name(), s.silent.UTC().Format(time.RFC3339))
 		case s.computer == nil:
@@ -87,6 +92,22 @@ func (o *origin) answers() bool {
 	return o.own() || len(o.at) > 0 && o.at[0].silent.IsZero()
 }
 
+// usable refuses a key whose licenses this program would not believe, by what the
+// manager that has it tells.
+func (o *origin) usable(key uint64) error {
+	for _, s := range o.at {
+		for _, k := range s.keys {
+			if k.ID != key {
+				continue
+			}
+			if _, err := o.manager.trusted(fmt.Sprintf("key %d", key), k.Vendor); err != nil {
+				return &advised{err, otherVendor}
+			}
+		}
+	}
+	return nil
+}
+
 func (o *origin) name() string {
 	switch {
 	case o.own():
@@ -117,17 +138,18 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 		return nil, &peer.Error{Address: o.name(), Err: err}
 	}
 	defer leave()
-	if !o.answers() { // it may have come back
+	if len(o.at) == 0 { // it may have come back
 		m.peers.refresh(ctx, true)
 		o = m.originBy(o.id, o.public)
 	}
 	var last error = &peer.Error{Address: o.name(), Err: errors.New("it was not found on the network yet")}
-	brief, cancel := context.WithTimeout(ctx, askWithin) // for all that are silent together
+	silent, cancel := context.WithTimeout(ctx, askWithin) // for all that are silent together
 	defer cancel()
 	for _, s := range o.at {
-		patience := ctx
-		if !s.silent.IsZero() {
-			patience = brief
+		patience := silent
+		if s.silent.IsZero() {
+			patience, cancel = context.WithTimeout(ctx, askWithin)
+			defer cancel()
 		}
 		g, err := m.peers.self.Greet(patience, m.peers.opts.Exchange, s.address)
 		switch {

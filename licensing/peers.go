@@ -45,10 +45,13 @@ const (
 	listWithin = time.Second // a list waits for others no longer
 	listFresh  = time.Second // and not at all for what is younger
 
-	failAside = 10 * time.Minute // one that gave nothing usable comes after others that are believed alike
+	failAside  = 10 * time.Minute // one that gave nothing usable comes after others that are believed alike
+	blameAfter = askWithin / 2    // and who was given less time than this is not blamed
+
+	restFor = 10 * time.Minute // an address at which no manager ever answered is left alone
 
 	maxStations = 256      // addresses that are asked
-	maxVisits   = 5        // questions at one where an earlier run has found somebody
+	maxVisits   = 5        // questions at one where nobody has answered in this run
 	maxSame     = 4        // addresses of one manager that was found
 	maxTold     = 16 << 20 // bytes of keys that all managers that were found tell together
 )
@@ -67,10 +70,10 @@ type peers struct {
 	closed bool // nothing more is spawned
 	at     map[string]*station
 
-	failed   map[string]time.Duration // by public key: until then who gave nothing usable comes last
-	familiar map[string]*familiar     // all that stay known, by public key
-	dropped  []string                 // records that the store is to delete
-	news     chan struct{}            // the store may have to be told something
+	standing
+	familiar map[string]*familiar // all that stay known, by public key
+	dropped  []string             // records that the store is to delete
+	news     chan struct{}        // the store may have to be told something
 }
 
 // start makes the manager known to others and begins to look for them.
@@ -78,7 +81,7 @@ func (m *Manager) startPeers(ctx context.Context) {
 	if m.opts.Peers == nil || m.self.identity == nil {
 		return
 	}
-	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station), failed: make(map[string]time.Duration), news: make(chan struct{}, 1)}
+	p := &peers{manager: m, opts: *m.opts.Peers, at: make(map[string]*station), standing: newStanding(), news: make(chan struct{}, 1)}
 	p.self = peer.Self{
 		Sign: m.self.identity.Sign,
 		Now:  func() int64 { return m.opts.Clock.Now().Unix() },
@@ -93,7 +96,9 @@ func (m *Manager) startPeers(ctx context.Context) {
 	p.restore(ctx)
 	for _, address := range p.opts.Addresses {
 		if p.at[address] == nil && len(p.at) < maxStations {
-			p.at[address] = &station{address: address, fixed: true, heard: true}
+			s := newStation(address)
+			s.fixed, s.heard = true, true
+			p.at[address] = s
 		}
 	}
 	p.revisit()
@@ -159,6 +164,13 @@ func (p *peers) found(address string) {
 	if s := p.at[address]; s != nil || p.closed {
 		if s != nil {
 			s.heard = true
+			if s.now.rests {
+				s.now.rests = false
+				select {
+				case s.wake <- struct{}{}:
+				default: // it is being woken
+				}
+			}
 		}
 		return
 	}
@@ -175,42 +187,10 @@ func (p *peers) found(address string) {
 		}
 		delete(p.at, oldest.address)
 	}
-	s := &station{address: address, heard: true}
+	s := newStation(address)
+	s.heard = true
 	p.at[address] = s
 	p.group.Go(func() { p.watch(s) })
-}
-
-// blame notes that a manager that tells of a key gave nothing usable for it, and
-// praise that it did.
-func (p *peers) blame(public []byte) {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.manager.opts.Clock.Elapsed()
-	for k, until := range p.failed {
-		if until <= now || len(p.failed) >= maxFamiliar {
-			delete(p.failed, k)
-		}
-	}
-	p.failed[string(public)] = now + failAside
-}
-
-func (p *peers) praise(public []byte) {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.failed, string(public))
-}
-
-// blamed reports whether a manager was blamed not long ago.
-func (p *peers) blamed(public []byte) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.failed[string(public)] > p.manager.opts.Clock.Elapsed()
 }
 
 // reportConflict tells the operator of a manager that claims an lmsId which is

@@ -196,6 +196,7 @@ type thief struct {
 	identity *document.Fingerprint
 	sign     signer
 	inside   func(request *document.PeerRequest) document.PeerAnswer
+	time     int64 // what its clock shows, Unix seconds
 }
 
 func newThief(t *testing.T, id uint64, host string) *thief {
@@ -209,7 +210,7 @@ func newThief(t *testing.T, id uint64, host string) *thief {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &thief{identity: f, sign: key}
+	return &thief{identity: f, sign: key, time: worldBegin.Unix()}
 }
 
 func (th *thief) answer(message []byte) ([]byte, error) {
@@ -221,6 +222,7 @@ func (th *thief) answer(message []byte) ([]byte, error) {
 	if th.inside != nil && !request.Greeting() {
 		answer = th.inside(request)
 	}
+	answer.Time = th.time
 	signed, err := document.SignPeerAnswer(th.sign, th.identity, request, answer)
 	if err != nil {
 		return nil, err
@@ -329,7 +331,7 @@ func TestFalseOrigin(t *testing.T) {
 		w.await("only the liar is left", func() bool { c, _ := laptop.knows("OFFICE"); return !c.Silent.IsZero() && laptop.sees(worldKey) })
 
 		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, nil)
-		w.refused(err, licensing.IncorrectResponseData, licensing.ErrUnknown)
+		w.refused(err, licensing.ServerNotFound, licensing.ErrUnknown) // who gave it is silent
 		if len(laptop.intents()) != 1 || len(laptop.look().Cancelled) != 1 {
 			t.Error("a liar has taken the return")
 		}

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -19,11 +21,25 @@ import (
 // rack holds every key the manager has ever seen, plugged in or not, each in a slot
 // of its own.
 type rack struct {
-	scanning lock // held while the buses are looked through
+	listings visits[int]   // of the buses, by number
+	visits   visits[place] // at what they list
 
-	mu     sync.RWMutex
-	slots  []*slot // ordered by key id
-	closed bool
+	mu      sync.RWMutex
+	plugged map[int][]transport.KeyInfo // what the buses listed last
+	slots   []*slot                     // ordered by key id
+	closed  bool
+}
+
+func (r *rack) start(log *slog.Logger) {
+	r.plugged = make(map[int][]transport.KeyInfo)
+	r.listings.start("a bus", log)
+	r.visits.start("a key", log)
+}
+
+// stop ends all looking at keys.
+func (r *rack) stop() {
+	r.listings.stop()
+	r.visits.stop()
 }
 
 // all gives the slots of now. The slice is the caller's to read.
@@ -42,19 +58,35 @@ func (r *rack) find(id uint64) *slot {
 	return nil
 }
 
-// add puts a slot into its place, or in the place of another key with its id.
-// The old slice stays as it is for those who are walking it. It reports false
-// when the manager is closing.
-func (r *rack) add(s *slot) bool {
+// seat puts a slot into its place. Where that is taken by a slot of the very same key,
+// or by one that another key's pool is served from, it stays; had is what was there. The
+// old slice stays as it is for those who are walking it.
+func (r *rack) seat(s *slot) (had *slot, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i, there := slices.BinarySearchFunc(r.slots, s.info.ID, func(s *slot, id uint64) int { return cmp.Compare(s.info.ID, id) })
-	if r.slots = slices.Clone(r.slots); there {
-		r.slots[i] = s
-	} else {
-		r.slots = slices.Insert(r.slots, i, s)
+	if r.closed {
+		return nil, ErrClosed
 	}
-	return !r.closed
+	i, there := slices.BinarySearchFunc(r.slots, s.info.ID, func(s *slot, id uint64) int { return cmp.Compare(s.info.ID, id) })
+	if !there {
+		r.slots = slices.Insert(slices.Clone(r.slots), i, s)
+		return nil, nil
+	}
+	had = r.slots[i]
+	switch {
+	case had.unseen:
+		had.mu.Lock()
+		s.stored, s.foreign, s.unread = had.stored, had.foreign, had.unread // until the key has confirmed it
+		s.announced, s.recalled = had.announced, had.recalled
+		had.mu.Unlock()
+	case bytes.Equal(had.public, s.public):
+		return had, nil
+	case had.busy():
+		return had, fmt.Errorf("another key has the id %d too", s.info.ID)
+	}
+	r.slots = slices.Clone(r.slots)
+	r.slots[i] = s
+	return had, nil
 }
 
 // close ends the ledgers of all pools and lets go of the keys.
@@ -72,37 +104,70 @@ func (r *rack) close(ctx context.Context, m *Manager) error {
 	return errors.Join(errs...)
 }
 
-// scan looks through the buses for keys that are not connected: new ones get a
-// slot, known ones their old slot back. A key that does not answer is left for
-// the next scan.
+// lookWithin is how long who asks for keys waits for those that were just plugged in.
+const lookWithin = 2 * time.Second
+
+// look is scan for those who wait no longer. What is begun goes on.
+func (r *rack) look(ctx context.Context, m *Manager, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	r.scan(ctx, m)
+}
+
+// scan looks through the buses, all at once, for keys that are not connected: new ones
+// get a slot, known ones their old slot back. A bus or key that does not answer is left
+// for a later scan, and holds up this one only the first time.
 func (r *rack) scan(ctx context.Context, m *Manager) {
-	if r.scanning.acquire(ctx) != nil {
+	if ctx.Err() != nil {
 		return
 	}
-	defer r.scanning.release()
 	// A key that went from one bus to another is first let go of there.
-	plugged := make([][]transport.KeyInfo, len(m.opts.Buses))
+	var buses, keys sync.WaitGroup
 	for number, bus := range m.opts.Buses {
-		infos, err := bus.Keys(ctx)
-		if err != nil {
-			m.opts.Logger.Warn("a bus cannot be listed", "error", err)
-			continue
+		buses.Go(func() {
+			r.listings.make(ctx, number, func(ctx context.Context) error { return r.list(ctx, number, bus) })
+		})
+	}
+	buses.Wait()
+	for number := range m.opts.Buses {
+		r.mu.RLock()
+		plugged := r.plugged[number]
+		r.mu.RUnlock()
+		for _, info := range plugged {
+			if at := (place{number, info.ID}); !r.works(at) {
+				keys.Go(func() {
+					r.visits.make(ctx, at, func(ctx context.Context) error { return r.visit(ctx, m, at) })
+				})
+			}
 		}
-		plugged[number] = infos
+	}
+	keys.Wait()
+}
+
+// list lists the keys on a bus and lets go of those that are not there any more.
+func (r *rack) list(ctx context.Context, number int, bus transport.Bus) error {
+	ctx, cancel := context.WithTimeout(ctx, listWithin)
+	defer cancel()
+	infos, err := bus.Keys(ctx)
+	r.mu.Lock()
+	r.plugged[number] = infos
+	r.mu.Unlock()
+	if err == nil {
 		r.forget(number, infos)
 	}
-	for number, infos := range plugged {
-		for _, info := range infos {
-			at := place{number, info.ID}
-			err := r.heal(ctx, m, at)
-			if err == errEmpty {
-				err = r.attach(ctx, m, at)
-			}
-			if err != nil {
-				m.opts.Logger.Warn("a key cannot be used", "key", info.ID, "error", err)
-			}
-		}
+	return err
+}
+
+// visit connects to the key at a place, unless it is connected, and loads its pool.
+func (r *rack) visit(ctx context.Context, m *Manager, at place) error {
+	s, err := r.connected(at)
+	switch {
+	case s == nil:
+		return r.attach(ctx, m, at)
+	case err != nil: // it may have been a bad moment
+		return s.load(ctx, m)
 	}
+	return nil
 }
 
 // place is where a key is plugged in: the number of a bus among the options', and
@@ -112,42 +177,50 @@ type place struct {
 	id  transport.KeyID
 }
 
+func (p place) String() string { return fmt.Sprintf("%s on bus %d", p.id, p.bus) }
+
 // forget disconnects the slots whose key the bus no longer lists, or lists anew.
 func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
+	here := func(id transport.KeyID) bool {
+		return slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == id })
+	}
+	r.visits.keep(func(at place) bool { return at.bus != bus || here(at.id) })
 	for _, s := range r.all() {
+		var gone *device.Key
 		s.mu.Lock()
-		here := slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == s.at.id })
-		if s.key != nil && s.at.bus == bus && (!here || s.key.Ended()) {
-			s.key.Close()
-			s.key = nil
+		if s.key != nil && s.at.bus == bus && (!here(s.at.id) || s.key.Ended()) {
+			gone, s.key = s.key, nil
 		}
 		s.mu.Unlock()
+		if gone != nil {
+			gone.Close()
+		}
 	}
 }
 
-// errEmpty says that no connected key is known at a place.
-var errEmpty = errors.New("no key is connected there")
-
-// heal looks again at the key that is connected at a place, if its pool could
-// not be loaded: it may have been a bad moment.
-func (r *rack) heal(ctx context.Context, m *Manager, at place) error {
+// connected gives the slot whose key is connected at a place, and why its pool is not
+// served; nil where none is.
+func (r *rack) connected(at place) (*slot, error) {
 	for _, s := range r.all() {
 		s.mu.Lock()
-		here, failed := s.key != nil && s.at == at, s.err != nil
+		here, err := s.key != nil && s.at == at, s.err
 		s.mu.Unlock()
-		switch {
-		case here && failed:
-			return s.load(ctx, m)
-		case here:
-			return nil
+		if here {
+			return s, err
 		}
 	}
-	return errEmpty
+	return nil, nil
+}
+
+// works reports whether there is nothing to visit at a place.
+func (r *rack) works(at place) bool {
+	s, err := r.connected(at)
+	return s != nil && err == nil
 }
 
 // attach opens the key at a place and puts it into its slot.
 func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
-	key, err := device.Open(ctx, m.opts.Buses[at.bus], at.id)
+	key, err := connect(ctx, m.opts.Buses, at)
 	if err != nil {
 		return err
 	}
@@ -158,26 +231,26 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	if err != nil {
 		return errors.Join(err, key.Close())
 	}
-	old := r.find(info.ID)
-	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key, log: m.opts.Logger}
+	s := &slot{info: info, public: key.Public(), buses: m.opts.Buses, at: at, key: key, err: errLoading, loaded: make(chan struct{}), log: m.opts.Logger}
+	had, err := r.seat(s)
+	if err != nil && had != nil { // that may turn out not to be the key of the pool stored here
+		select {
+		case <-had.loaded:
+			had, err = r.seat(s)
+		case <-ctx.Done():
+		}
+	}
 	switch {
-	case old == nil:
-	case old.unseen:
-		s.stored, s.foreign, s.unread = old.stored, old.foreign, old.unread // until the key has confirmed it
-	case bytes.Equal(old.public, key.Public()):
-		return old.reconnect(ctx, m, at, key)
+	case err != nil:
+		return errors.Join(err, key.Close())
+	case had == nil || had.unseen:
+	case bytes.Equal(had.public, s.public):
+		return had.reconnect(ctx, m, at, key)
 	default:
-		if pool, _ := old.served(); pool != nil {
-			return errors.Join(fmt.Errorf("another key has the id %d too", info.ID), key.Close())
-		}
-		if err := old.close(ctx); err != nil { // it never served anything
-			return errors.Join(err, key.Close())
-		}
+		err = had.close(ctx) // it serves nothing
 	}
-	err = s.load(ctx, m)
-	if !r.add(s) {
-		return errors.Join(ErrClosed, s.close(ctx))
-	}
+	err = errors.Join(err, s.load(ctx, m))
+	close(s.loaded)
 	return err
 }
 

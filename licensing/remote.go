@@ -101,7 +101,7 @@ func parseInventory(body []byte) ([]remoteKey, error) {
 // tell is the inventory for the computer that asks: the keys here with the
 // features that others may see.
 func (m *Manager) tell(ctx context.Context, asker uint64) []byte {
-	m.rack.scan(ctx, m)
+	m.rack.look(ctx, m, listWithin) // who asks gives up soon after
 	var list inventory
 	size := 0
 	for _, s := range m.rack.all() {
@@ -160,8 +160,7 @@ func (m *Manager) remotes() []remote {
 		for i := range c.keys {
 			k := &c.keys[i]
 			local := m.rack.find(k.ID)
-			moved := local != nil && !local.accessible() && !k.Inaccessible && c.silent.IsZero() && c.trust < stranger
-			if !seen[k.ID] && (local == nil || moved) {
+			if !seen[k.ID] && (local == nil || !local.accessible() && c.moved(k)) {
 				seen[k.ID] = true
 				all = append(all, remote{k, c.sight})
 			}
@@ -175,74 +174,6 @@ func (m *Manager) remotes() []remote {
 type remote struct {
 	*remoteKey
 	at sight
-}
-
-// trust says why a manager is believed to have the keys that it tells of: nothing
-// proves it before a seat has come from there. Less is more.
-type trust int
-
-const (
-	byHand   trust = iota // its fingerprint was added
-	named                 // its address is in the settings
-	stranger              // it was found on the network
-)
-
-// claimant is a manager that tells of keys.
-type claimant struct {
-	sight
-	trust trust
-}
-
-// claimants gives the managers that tell of keys, those first that are believed
-// most, of them those that answer, and of these those that gave what they were asked
-// for. One that claims an lmsId of another is none.
-func (m *Manager) claimants() []claimant {
-	state, _ := m.local.Read()
-	managers := m.peers.managers()
-	var all []claimant
-	for _, s := range managers {
-		c := claimant{s, stranger}
-		known, ok := state.Book().Computer(s.computer.Computer.ID)
-		switch {
-		case ok && sameKeys(known.Fingerprint, s.computer):
-			c.trust = byHand
-		case ok, slices.ContainsFunc(managers, func(o sight) bool {
-			return o.computer.Computer.ID == s.computer.Computer.ID && !sameKeys(o.computer, s.computer)
-		}):
-			continue
-		case s.fixed && !s.before: // what the store says of an address is nobody's word
-			c.trust = named
-		}
-		all = append(all, c)
-	}
-	last := func(c claimant) int {
-		switch {
-		case !c.silent.IsZero():
-			return 2
-		case m.peers.blamed(c.computer.Computer.Sign):
-			return 1
-		}
-		return 0
-	}
-	slices.SortStableFunc(all, func(a, b claimant) int {
-		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(last(a), last(b)))
-	})
-	return all
-}
-
-// holders gives the managers that tell of a key, of those that are believed most
-// only: a stranger does not stand in for a friend who is silent.
-func (m *Manager) holders(key uint64) []claimant {
-	var all []claimant
-	for _, c := range m.claimants() {
-		if len(all) > 0 && c.trust != all[0].trust {
-			break
-		}
-		if c.has(key) {
-			all = append(all, c)
-		}
-	}
-	return all
 }
 
 func (r remote) key() Key {

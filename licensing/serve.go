@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/internal/document"
@@ -76,7 +74,7 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	case ok:
 		return &peer.Refused{Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known here by other keys", c.ID)}
 	case m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(c.ID, false); ok && bytes.Equal(r.Sign, c.Sign) && bytes.Equal(r.Seal, c.Seal) {
+		if r, _, ok := m.foundRecipient(c.ID, c.Sign, false); ok && bytes.Equal(r.Seal, c.Seal) {
 			return nil
 		}
 	}
@@ -98,15 +96,15 @@ func (m *Manager) share(from *document.Fingerprint) peer.Share {
 }
 
 // admittedRecipient is a computer that seats may be made for by another manager's
-// wish: one that could ask for them itself.
-func (m *Manager) admittedRecipient(lmsID uint64) (document.Recipient, error) {
+// wish, by an lmsId and a public key: one that could ask for them itself.
+func (m *Manager) admittedRecipient(lmsID uint64, public []byte) (document.Recipient, error) {
 	state, _ := m.local.Read()
 	known, ok := state.Book().Computer(lmsID)
 	switch {
 	case ok:
 		return known.Recipient(), nil
 	case m.opts.Peers != nil && m.opts.Peers.AdmitFound:
-		if r, _, ok := m.foundRecipient(lmsID, true); ok {
+		if r, _, ok := m.foundRecipient(lmsID, public, true); ok {
 			return r, nil
 		}
 	}
@@ -189,7 +187,7 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	}
 	defer func() { done(err) }()
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-		if !recall && !m.recalled.has(request.Request.Key, m.opts.Clock.Elapsed()) {
+		if !recall && !m.recalls.has(request.Request.Key, m.opts.Clock.Elapsed()) {
 			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 		}
 		r, err := p.Recall(request.Request, now.Unix)
@@ -200,15 +198,16 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	}
 	if recall {
 		// From here on no copy of the request, wherever it still is, makes a license:
-		// it was decided before this, or it is not decided any more.
-		if admitted == nil { // else no copy of it is served anyway
-			m.recalled.add(request.Request.Key, m.opts.Clock.Elapsed())
+		// it was decided before this, or it is not decided any more. Nor does one that is
+		// refused now: who is not admitted may be in a moment.
+		if !m.recalls.add(m.share(from), request.Request.Key, m.opts.Clock.Elapsed()) {
+			return nil, &peer.Refused{Code: GetResponseFailed, Message: "too many requests are recalled at once; ask again in a while"}
 		}
 	} else {
 		if out, err := m.again(ctx, ask.Key, request.Request); out != nil || err != nil {
 			return answerDetach(out, err)
 		}
-		r, err := m.admittedRecipient(ask.Recipient)
+		r, err := m.admittedRecipient(ask.Recipient, ask.RecipientKey)
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +217,24 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		}
 		request.Recipient = r
 	}
-	return answerDetach(m.detach(ctx, ask.Key, request.Request, decide))
+	out, err := m.detach(ctx, ask.Key, request.Request, decide)
+	if err != nil && admitted != nil {
+		err = toStranger(err)
+	}
+	return answerDetach(out, err)
+}
+
+// toStranger is the answer to a recall for one who is not admitted: about his own
+// license he is told all, and otherwise not even whether the key is here.
+func toStranger(err error) error {
+	e, _ := errors.AsType[*Error](fail("detach", err))
+	switch e.Code {
+	case InvalidUpdateOrAlreadyInstalled, DetachedLicenseExpired:
+		return err
+	case DetachedLicenseNotFound, DongleNotFound, FeatureNotFound, CanNotDetachSomeFeatures: // no pool here has made one
+		return &detach.Refusal{Code: DetachedLicenseNotFound, Message: "no license was made here for this request"}
+	}
+	return &peer.Refused{Code: GetResponseFailed, Message: "it is not known now whether a license was made; ask again later"}
 }
 
 func answerDetach(out *Detached, err error) ([]byte, error) {
@@ -292,34 +308,4 @@ func parseDetails(b []byte) (details []Detail) {
 		})
 	}
 	return details
-}
-
-// recent remembers request keys for a while. What outlives it, and a restart, are
-// requests whose nonce is long stale.
-type recent struct {
-	mu    sync.Mutex
-	until map[document.Hash]time.Duration
-}
-
-// recallLife is far longer than a request with a good nonce can be on its way.
-const recallLife = 20 * peer.NonceLife
-
-func (r *recent) add(key document.Hash, now time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.until == nil {
-		r.until = make(map[document.Hash]time.Duration)
-	}
-	for k, until := range r.until {
-		if until <= now {
-			delete(r.until, k)
-		}
-	}
-	r.until[key] = now + recallLife
-}
-
-func (r *recent) has(key document.Hash, now time.Duration) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.until[key] > now
 }

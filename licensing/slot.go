@@ -26,7 +26,8 @@ type slot struct {
 	unseen bool // only its stored pool is known: the key was not here since the start
 	buses  []transport.Bus
 
-	loading lock // held while the pool's ledger is opened, and while the key gets a pool license
+	loading lock          // held while the pool's ledger is opened, and while the key gets a pool license
+	loaded  chan struct{} // closed when it was opened for the first time; nil where it never is
 
 	mu      sync.Mutex
 	at      place
@@ -38,6 +39,7 @@ type slot struct {
 	foreign bool                         // stored is of a vendor who is not trusted: it is asked about request keys only
 	unread  bool                         // something is stored of the pool, and cannot be read
 	err     error                        // why the pool on the key is not served
+	gone    bool                         // it was closed
 	log     *slog.Logger
 	wear    wear // of the key, as far as the log was told
 	ahead   bool // the log was told that the pool's time is
@@ -80,9 +82,23 @@ func (s *slot) recordEnd(ctx context.Context, m *Manager) {
 	}
 }
 
+// errLoading is a slot's until its pool was loaded for the first time.
+var errLoading = fmt.Errorf("%w: its pool is being read", NoService)
+
+// busy reports whether the slot serves a pool, or is about to. One whose pool another
+// key has signed does not: it may be that key's place.
+func (s *slot) busy() bool {
+	pool, err := s.served()
+	return err == errLoading || pool != nil && !errors.Is(pool.Refusal(), ledger.ErrAnchorLost)
+}
+
 func (s *slot) close(ctx context.Context) error {
+	s.mu.Lock()
+	s.gone = true
+	pool := s.pool
+	s.mu.Unlock()
 	var errs []error
-	if pool, _ := s.served(); pool != nil {
+	if pool != nil {
 		errs = append(errs, pool.Close(ctx))
 	}
 	s.mu.Lock()
@@ -137,6 +153,14 @@ func (s *slot) reload(ctx context.Context, m *Manager) error {
 		pool, err = s.open(ctx, m, license)
 	}
 	s.mu.Lock()
+	if s.gone {
+		fresh := pool != s.pool
+		s.mu.Unlock()
+		if fresh {
+			err = errors.Join(err, pool.Close(ctx))
+		}
+		return errors.Join(ErrClosed, err)
+	}
 	s.license, s.pool, s.err = license, pool, err
 	stored := s.stored
 	if pool != nil {
@@ -207,7 +231,9 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 
 // confirm tells the pool's clock what the key's own clock shows, if it has one.
 func (s *slot) confirm(ctx context.Context) {
-	t, err := withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	t, err := briefly(ctx, answerWithin, func(ctx context.Context) (time.Time, error) {
+		return withKey(ctx, s, func(k *device.Key) (time.Time, error) { return k.Time(ctx) })
+	})
 	if err == nil {
 		s.clock.Raise(t.Unix())
 	}

@@ -19,11 +19,16 @@ import (
 // station is an address at which a manager may be.
 type station struct {
 	address string
-	fixed   bool // given in the settings, asked always
-	heard   bool // in this run; guarded by peers.mu
-	asking  lock // one poll at a time
+	fixed   bool          // given in the settings, asked always
+	heard   bool          // in this run; guarded by peers.mu
+	asking  lock          // one poll at a time
+	wake    chan struct{} // it was announced again
 
 	now seen // guarded by peers.mu
+}
+
+func newStation(address string) *station {
+	return &station{address: address, wake: make(chan struct{}, 1)}
 }
 
 // seen is what is known of the manager at an address.
@@ -31,6 +36,8 @@ type seen struct {
 	computer *document.Fingerprint // who answered there last; nil: nobody ever did
 	silent   time.Time             // since when; zero while it answers
 	before   bool                  // all this was seen in an earlier run
+	tried    bool                  // and it was asked in this one, in vain
+	rests    bool                  // no manager ever answered there, and it is left alone
 	own      bool                  // this very manager answers there
 	problem  error                 // why it is silent, or does not tell its keys
 	ahead    int64                 // its clock, seconds
@@ -67,6 +74,8 @@ func (p *peers) watch(s *station) {
 			failures++
 		}
 		p.mu.Lock()
+		s.now.rests = !s.fixed && s.now.computer == nil && failures >= maxVisits
+		rests := s.now.rests
 		if !s.fixed && (errors.Is(err, errOwn) || errors.Is(err, errSame) || failures >= maxVisits && !s.heard) && p.at[s.address] == s {
 			delete(p.at, s.address)
 		}
@@ -75,12 +84,17 @@ func (p *peers) watch(s *station) {
 		switch {
 		case errors.Is(err, errOwn):
 			wait = askAtMost
+		case rests:
+			wait = restFor
 		case failures > 0:
 			wait = min(askAgain<<min(failures-1, 10), askAtMost)
 		}
 		timer := time.NewTimer(max(askAgain/4, wait+rand.N(askJitter)-time.Since(begin)))
 		select {
 		case <-timer.C:
+		case <-s.wake:
+			timer.Stop()
+			failures = 0
 		case <-p.ctx.Done():
 			timer.Stop()
 			return
@@ -147,7 +161,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 			was.silent = p.manager.opts.Clock.Now()
 			p.manager.opts.Logger.Info("a manager is silent", "address", s.address, "error", err)
 		}
-		was.problem = err
+		was.problem, was.tried = err, true
 		if was.computer != nil {
 			p.miss(was.computer, err)
 		}
@@ -187,7 +201,8 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 }
 
 // refresh asks for news and waits for them a short while: all that answered last,
-// or those that are silent too.
+// and those that an earlier run has found and this one has not asked yet, or those that
+// are silent too.
 func (p *peers) refresh(ctx context.Context, silentToo bool) {
 	if p == nil {
 		return
@@ -196,8 +211,8 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 	defer cancel()
 	asked, done := 0, make(chan struct{}, maxStations)
 	for _, s := range p.stations() {
-		stale := s.before || s.silent.IsZero() && (s.polled == 0 || s.problem != nil || s.age(p.manager.opts.Clock) >= listFresh)
-		if stale || silentToo && !s.silent.IsZero() {
+		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.problem != nil || s.age(p.manager.opts.Clock) >= listFresh)
+		if stale || silentToo && !s.silent.IsZero() && !s.rests {
 			asked++
 			p.spawn(func() {
 				p.poll(p.ctx, s.station, listFresh)

@@ -21,7 +21,8 @@ func (r *rack) restore(ctx context.Context, m *Manager) error {
 	}
 	for _, id := range ids {
 		s := r.find(id)
-		if s == nil {
+		unseen := s == nil
+		if unseen {
 			s = &slot{info: device.Info{ID: id}, unseen: true}
 		} else if pool, _ := s.served(); pool != nil {
 			continue
@@ -29,7 +30,11 @@ func (r *rack) restore(ctx context.Context, m *Manager) error {
 		if err := s.restore(ctx, m); err != nil {
 			return err
 		}
-		r.add(s)
+		if unseen {
+			if _, err := r.seat(s); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

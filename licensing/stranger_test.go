@@ -359,7 +359,7 @@ func fakeInventory(id uint64) []byte {
 	}
 	return document.Encode(struct {
 		Keys []key `cbor:"1,keyasint"`
-	}{[]key{{ID: id, Model: 1, Vendor: 1}}})
+	}{[]key{{ID: id, Model: 1, Vendor: worldVendor}}})
 }
 
 // An admitted computer cannot have the office give a seat to a stranger that the

@@ -38,6 +38,9 @@ type world struct {
 	machines []*machine
 }
 
+// worldBegin is what all clocks show first.
+var worldBegin = time.Date(2026, time.March, 2, 9, 0, 0, 0, time.UTC)
+
 func newWorld(t testing.TB) *world {
 	_, vendor, err := ed25519.GenerateKey(nil)
 	w := &world{TB: t, ctx: context.Background(), vendor: vendor}
@@ -115,7 +118,7 @@ func (w *world) officeOn(disk storage.Store, features ...issuer.Feature) *machin
 func (w *world) bare(name string, disk storage.Store) *machine {
 	m := &machine{
 		w: w, name: name, disk: disk,
-		watch: &watch{wall: time.Date(2026, time.March, 2, 9, 0, 0, 0, time.UTC)},
+		watch: &watch{wall: worldBegin},
 		vault: simulator.New(), bus: simulator.New(),
 	}
 	var err error

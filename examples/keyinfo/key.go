@@ -32,16 +32,16 @@ type key struct {
 	PoolBytes    int        `json:"poolBytes,omitempty"`
 	Batch        uint64     `json:"batch,omitempty"` // the newest one it has signed
 	Head         string     `json:"head,omitempty"`
-	Horizon      *time.Time `json:"horizon,omitempty"` // when the last seat that left is due
-	WritesLeft   uint32     `json:"writesLeft,omitempty"`
+	Horizon      *time.Time `json:"horizon,omitempty"`    // when the last seat that left is due
+	WritesLeft   *uint32    `json:"writesLeft,omitempty"` // 0 is told too
 	Clock        *time.Time `json:"clock,omitempty"`
 	Health       string     `json:"health,omitempty"`
 }
 
 var models = map[uint8]string{0: "unknown", 1: "DL", 2: "Sign", 3: "Time", 4: "Code", 5: "Code Time"}
 
-// inspect asks every key on the bus.
-func inspect(ctx context.Context, bus transport.Bus) ([]key, error) {
+// inspect asks every key on the bus, which has those of the options.
+func inspect(ctx context.Context, bus transport.Bus, opts usb.Options) ([]key, error) {
 	infos, err := bus.Keys(ctx)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func inspect(ctx context.Context, bus transport.Bus) ([]key, error) {
 	for _, i := range infos {
 		k := key{BusID: string(i.ID), Serial: i.Serial}
 		if err := k.ask(ctx, bus, i.ID); err != nil {
-			k = key{BusID: k.BusID, Serial: k.Serial, Problem: err.Error(), Advice: advice(err)}
+			k = key{BusID: k.BusID, Serial: k.Serial, Problem: err.Error(), Advice: advice(err, opts)}
 		}
 		keys = append(keys, k)
 	}
@@ -73,7 +73,7 @@ func (k *key) ask(ctx context.Context, bus transport.Bus, id transport.KeyID) er
 		return err
 	}
 	k.ID, k.Model, k.Firmware, k.Vendor = info.ID, models[info.Model], info.Firmware, licensing.PublicCodeText(info.Vendor)
-	k.Manufactured, k.WritesLeft, k.Health = &info.Manufactured, info.WritesLeft, health(info, d.Worn() != nil)
+	k.Manufactured, k.WritesLeft, k.Health = &info.Manufactured, &info.WritesLeft, health(info, d.Worn() != nil)
 	pool, err := d.Pool(ctx)
 	if err != nil && !errors.Is(err, device.ErrNoPool) {
 		return err
@@ -116,11 +116,15 @@ func health(i device.Info, spent bool) string {
 	return "good"
 }
 
-// advice says what to do about a key that cannot be asked.
-func advice(err error) string {
+// advice says what to do about a key, one of the options, that cannot be asked.
+func advice(err error, opts usb.Options) string {
+	ids := ""
+	if opts != (usb.Options{}) {
+		ids = fmt.Sprintf(" -usb-ids %04x:%04x", opts.Vendor, opts.Product)
+	}
 	switch {
 	case errors.Is(err, usb.ErrPermission):
-		return "on Linux: keyinfo -udev-rule | sudo tee /etc/udev/rules.d/70-sojourn.rules && sudo udevadm control --reload, and plug it in again; or run this as root"
+		return "on Linux: keyinfo" + ids + " -udev-rule | sudo tee /etc/udev/rules.d/70-sojourn.rules && sudo udevadm control --reload, and plug it in again; or run this as root"
 	case errors.Is(err, transport.ErrBusy):
 		return "a program uses it, a license manager probably: end that one first, or ask it"
 	case errors.Is(err, transport.ErrNoKey):
@@ -176,7 +180,7 @@ func writeTable(w io.Writer, keys []key) error {
 		} else {
 			row("checkpoint", "batch %d, head %.16s…, last seat due %s", k.Batch, k.Head, k.Horizon.Format(time.RFC3339))
 		}
-		row("writes left", "%d", k.WritesLeft)
+		row("writes left", "%d", *k.WritesLeft)
 		if k.Clock != nil {
 			row("clock", "%s", k.Clock.Format(time.RFC3339))
 		}

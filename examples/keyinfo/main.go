@@ -3,7 +3,7 @@
 //	go run -tags gousb ./examples/keyinfo
 //
 // Of a key that it may not use it says what to do; -udev-rule prints the file that gives
-// the permission on Linux. With -json it prints an array of objects, for programs.
+// the permission on Linux, to keys of the ids that -usb-ids names. With -json it prints an array of objects, for programs.
 package main
 
 import (
@@ -38,7 +38,7 @@ func run(args []string, out, diagnostics io.Writer) (exit int) {
 		return 2
 	}
 	if *rule {
-		io.WriteString(out, usb.UdevRule)
+		io.WriteString(out, usb.UdevRule(&opts))
 		return 0
 	}
 	bus, err := usb.Open(&opts)
@@ -49,7 +49,7 @@ func run(args []string, out, diagnostics io.Writer) (exit int) {
 	defer bus.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	keys, err := inspect(ctx, bus)
+	keys, err := inspect(ctx, bus, opts)
 	if err == nil && *asJSON {
 		err = writeJSON(out, keys)
 	} else if err == nil {

@@ -5,12 +5,15 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/examples/internal/demo"
+	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/wire"
 	"github.com/sojournlm/sojourn/transport"
 	"github.com/sojournlm/sojourn/transport/simulator"
 	"github.com/sojournlm/sojourn/transport/usb"
@@ -38,7 +41,7 @@ func bus(t *testing.T) transport.Bus {
 }
 
 func TestTable(t *testing.T) {
-	keys, err := inspect(t.Context(), bus(t))
+	keys, err := inspect(t.Context(), bus(t), usb.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	keys, err := inspect(t.Context(), bus(t))
+	keys, err := inspect(t.Context(), bus(t), usb.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +85,97 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// liar is a bus with one more key, which signs what it likes.
+type liar struct {
+	transport.Bus
+	private ed25519.PrivateKey
+}
+
+func (b liar) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
+	keys, err := b.Bus.Keys(ctx)
+	return append(keys, transport.KeyInfo{ID: "usb:LIAR"}), err
+}
+
+func (b liar) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
+	if id == "usb:LIAR" {
+		return b, nil
+	}
+	return b.Bus.Open(ctx, id)
+}
+
+func (b liar) Close() error { return nil }
+
+func (b liar) Exchange(_ context.Context, request []byte) ([]byte, error) {
+	f, err := wire.Parse(request)
+	if err != nil {
+		return nil, err
+	}
+	switch f.Op {
+	case wire.OpInfo:
+		public := [ed25519.PublicKeySize]byte(b.private.Public().(ed25519.PublicKey))
+		return f.Answer(wire.OK, wire.Info{KeyID: 1, Model: 2, Seq: 1, Public: public}.Encode()).Encode(), nil
+	case wire.OpCheckpoint:
+		c := document.Checkpoint{Seq: 1, Head: document.Hash{1}, Horizon: document.MaxTime + 1}
+		err := c.Sign(b.private)
+		return f.Answer(wire.OK, wire.Checkpoint{Seq: 1, Head: c.Head, Horizon: c.Horizon, Signature: [64]byte(c.Signature)}.Encode()).Encode(), err
+	}
+	return f.Answer(wire.NoPool, nil).Encode(), nil
+}
+
+// A key that says what no key can say is one with a problem; the others are shown.
+func TestHostileKey(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := inspect(t.Context(), liar{bus(t), private}, usb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := writeJSON(&out, keys); err != nil {
+		t.Fatal(err)
+	}
+	var got []key
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || len(got) != 4 {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	if got[1].ID != 2 || got[1].Problem != "" || !strings.Contains(got[3].Problem, "horizon") || got[3].Horizon != nil {
+		t.Errorf("%s", &out)
+	}
+}
+
+// A key that can write no more says so: 0 is not left out.
+func TestNoWritesLeft(t *testing.T) {
+	b := simulator.New()
+	k, err := b.Add(simulator.Config{KeyID: 9, VendorPublic: demo.Public(), Endurance: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := device.Open(t.Context(), b, k.BusID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head device.Hash
+	for seq := uint64(1); err == nil; seq++ {
+		h := document.Header{Seq: seq, Count: 1, Time: 1, Horizon: 1, Rules: 1}.Encode()
+		_, err = d.Advance(t.Context(), head, h)
+		head = document.Chain(head, h)
+	}
+	d.Close()
+	if !errors.Is(err, device.ErrWornOut) {
+		t.Fatal(err)
+	}
+	keys, err := inspect(t.Context(), b, usb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := writeJSON(&out, keys); err != nil || !strings.Contains(out.String(), `"writesLeft": 0`) {
+		t.Errorf("%v: %s", err, &out)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -93,7 +187,7 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.KillClock()
-	keys, err := inspect(t.Context(), b)
+	keys, err := inspect(t.Context(), b, usb.Options{})
 	if err != nil || keys[0].Clock != nil || !strings.Contains(keys[0].Health, "battery") {
 		t.Errorf("%+v, %v", keys, err)
 	}
@@ -132,9 +226,13 @@ func TestAdvice(t *testing.T) {
 		{usb.ErrLibrary, "update libusb"},
 		{transport.ErrGarbled, "may be broken"},
 	} {
-		if got := advice(&transport.Error{Op: "open", Err: c.err}); !strings.Contains(got, c.want) {
+		if got := advice(&transport.Error{Op: "open", Err: c.err}, usb.Options{}); !strings.Contains(got, c.want) {
 			t.Errorf("%v: %q", c.err, got)
 		}
+	}
+	own := usb.Options{Vendor: 0x1234, Product: 0xAB}
+	if got := advice(usb.ErrPermission, own); !strings.Contains(got, "keyinfo -usb-ids 1234:00ab -udev-rule |") {
+		t.Errorf("keys of other ids: %q", got)
 	}
 }
 
@@ -142,6 +240,11 @@ func TestRun(t *testing.T) {
 	var out, diagnostics bytes.Buffer
 	if exit := run([]string{"-udev-rule"}, &out, &diagnostics); exit != 0 || !strings.Contains(out.String(), `ATTR{idVendor}=="1209"`) {
 		t.Errorf("%d: %s%s", exit, &out, &diagnostics)
+	}
+	out.Reset()
+	exit := run([]string{"-usb-ids", "1234:AB", "-udev-rule"}, &out, &diagnostics)
+	if rule := out.String(); exit != 0 || !strings.Contains(rule, `ATTR{idVendor}=="1234", ATTR{idProduct}=="00ab"`) || strings.Contains(rule, "1209") || strings.Contains(rule, "0001") {
+		t.Errorf("keys of other ids: %d: %s%s", exit, &out, &diagnostics)
 	}
 	for _, args := range [][]string{{"-usb-ids", "x"}, {"more"}, {"-no-such"}} {
 		if exit := run(args, &out, &diagnostics); exit != 2 {

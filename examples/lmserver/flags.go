@@ -83,7 +83,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	}
 	c.demo, c.discover = !noDemo, !noDiscovery
 	return c, errors.Join(
-		c.checkListen(), c.checkHost(), c.checkVerify(), c.trustDemo(), c.readPlans(simulate),
+		c.checkListen(), c.checkHost(), c.checkVerify(), c.checkUSB(), c.trustDemo(), c.readPlans(simulate),
 		c.readToken(tokenFile), c.readCertificate(certFile, keyFile), c.readAuthorities(peerCA))
 }
 

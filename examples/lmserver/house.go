@@ -35,6 +35,9 @@ func openHouse(ctx context.Context, c *config, log *slog.Logger) (h *house, err 
 			err = errors.Join(err, h.close(context.WithoutCancel(ctx)))
 		}
 	}()
+	if err := h.openUSB(c); err != nil { // before anything is made
+		return h, err
+	}
 	keys, anchor := "", ""
 	if c.data != "" {
 		keys = filepath.Join(c.data, "keys")
@@ -59,9 +62,6 @@ func openHouse(ctx context.Context, c *config, log *slog.Logger) (h *house, err 
 		plans = slices.DeleteFunc(slices.Clone(plans), func(p plan) bool { return !p.made(keys) })
 	}
 	if err := h.rack.plug(ctx, plans, keys); err != nil {
-		return h, err
-	}
-	if err := h.openUSB(c); err != nil {
 		return h, err
 	}
 	if h.anchor, err = licensing.OpenAnchor(ctx, anchor); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 
@@ -15,6 +16,13 @@ func (c *config) usbFlags(flags *flag.FlagSet) {
 		c.usbIDs.Vendor, c.usbIDs.Product, err = usb.ParseIDs(ids)
 		return err
 	})
+}
+
+func (c *config) checkUSB() error {
+	if !c.usb && c.usbIDs != (usb.Options{}) {
+		return errors.New("-usb-ids: -usb is missing; without it no keys on USB are used")
+	}
+	return nil
 }
 
 // openUSB opens the bus of real keys, where there is to be one.

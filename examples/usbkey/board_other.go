@@ -2,11 +2,8 @@
 
 package main
 
-import (
-	"context"
-	"errors"
-)
+import "errors"
 
-func serveBoard(context.Context, *stick) error {
-	return errors.New("-functionfs: only Linux can be a USB device")
+func openBoard() (outlet, error) {
+	return nil, errors.New("-functionfs: only Linux can be a USB device")
 }

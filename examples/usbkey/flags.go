@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -20,7 +21,8 @@ import (
 // config is what the flags say.
 type config struct {
 	file       string
-	id         uint64
+	id         uint64 // of a new key
+	idAsked    bool   // -id is there
 	listen     string
 	functionFS bool
 	vendorID   uint16 // of USB
@@ -39,7 +41,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags := flag.NewFlagSet("usbkey", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&c.file, "file", "", "the key's memory, a `file`; made where there is none")
-	flags.Uint64Var(&c.id, "id", 305419896, "dongleId of a new key")
+	flags.Uint64Var(&c.id, "id", 305419896, "dongleId of a new key; with a file that holds one, which it must be")
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:3240", "serve USB/IP on this `address`")
 	flags.BoolVar(&c.functionFS, "functionfs", false, "be the key at this board's USB device port, instead of serving USB/IP; needs root")
 	flags.Func("usb-ids", "`VENDOR:PRODUCT` ids, in hexadecimal (default 1209:0001, for development only)", func(ids string) (err error) {
@@ -61,6 +63,15 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 		return nil, errors.New("-file is missing: it says where the key's memory is kept")
 	case c.id == 0 || c.id > maxID:
 		return nil, fmt.Errorf("-id %d: want 1 to %d", c.id, uint64(maxID))
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	c.idAsked = given["id"]
+	if c.functionFS && given["listen"] {
+		return nil, errors.New("-functionfs and -listen: a key is at one place, the board's port or the network")
+	}
+	if _, port, err := net.SplitHostPort(c.listen); err != nil || port == "" {
+		return nil, fmt.Errorf("-listen %q: want HOST:PORT, such as 127.0.0.1:3240", c.listen)
 	}
 	return c, nil
 }

@@ -60,35 +60,54 @@ func run() (exit int) {
 
 // serve serves the key until ctx ends, which is no error.
 func serve(ctx context.Context, c *config, log *slog.Logger) error {
-	s, err := openStick(ctx, c)
+	at, err := openOutlet(c, log) // before a key is made for it
 	if err != nil {
 		return err
 	}
-	log.Info("the key is ready", "id", s.ID(), "serial", s.usb.Serial, "file", c.file)
-	if c.functionFS {
-		err = serveBoard(ctx, s)
-	} else {
-		err = serveNetwork(ctx, c.listen, s, log)
+	s, err := openStick(ctx, c)
+	if err != nil {
+		return errors.Join(err, at.close())
 	}
-	return errors.Join(err, s.close())
+	log.Info("the key is ready", "id", s.ID(), "serial", s.usb.Serial, "file", c.file)
+	return errors.Join(at.serve(ctx, s), s.close())
 }
 
-// serveNetwork lets computers attach the key by USB/IP. One line on standard output
-// says that it can be done, and how.
-func serveNetwork(ctx context.Context, listen string, s *stick, log *slog.Logger) error {
-	ln, err := net.Listen("tcp", listen)
-	if err != nil {
-		return fmt.Errorf("-listen: %w", err)
+// outlet is where the key shows on USB. One line on standard output says that it does,
+// and how. Who does not serve closes it.
+type outlet interface {
+	serve(context.Context, *stick) error
+	close() error
+}
+
+func openOutlet(c *config, log *slog.Logger) (outlet, error) {
+	if c.functionFS {
+		return openBoard()
 	}
-	at := ln.Addr().(*net.TCPAddr)
+	ln, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return nil, fmt.Errorf("-listen: %w", err)
+	}
+	return network{ln, log}, nil
+}
+
+// network lets computers attach the key by USB/IP.
+type network struct {
+	ln  net.Listener
+	log *slog.Logger
+}
+
+func (n network) close() error { return n.ln.Close() }
+
+func (n network) serve(ctx context.Context, s *stick) error {
+	at := n.ln.Addr().(*net.TCPAddr)
 	if !at.IP.IsLoopback() {
-		log.Warn("USB/IP asks for no password: whoever reaches this address can take the key", "address", at)
+		n.log.Warn("USB/IP asks for no password: whoever reaches this address can take the key", "address", at)
 	}
 	if _, err := fmt.Println(attachLine(at, reachable)); err != nil {
-		return errors.Join(fmt.Errorf("standard output: %w", err), ln.Close())
+		return errors.Join(fmt.Errorf("standard output: %w", err), n.close())
 	}
-	server := &usbip.Server{Config: s.usb, Plug: s.plug, Logger: log}
-	if err := server.Serve(ctx, ln); ctx.Err() == nil {
+	server := &usbip.Server{Config: s.usb, Plug: s.plug, Logger: n.log}
+	if err := server.Serve(ctx, n.ln); ctx.Err() == nil {
 		return err
 	}
 	return nil

@@ -5,7 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -38,6 +40,7 @@ func TestFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"-file", "k", "more"}, {"-file", "k", "-id", "0"}, {"-file", "k", "-id", "4294967295"}, {"-file", "k", "-usb-ids", "12"},
 		{"-file", "k", "-vendor", "1"}, {"-file", "k", "-vendor", "1=no such file"}, {"-file", "k", "-vendor", "?=" + file},
+		{"-file", "k", "-listen", ""}, {"-file", "k", "-listen", "here"}, {"-file", "k", "-listen", "127.0.0.1:"}, {"-file", "k", "-functionfs", "-listen", "127.0.0.1:3240"},
 	} {
 		if _, err := parseFlags(args, io.Discard); err == nil {
 			t.Errorf("%q: accepted", args)
@@ -96,10 +99,26 @@ func TestStick(t *testing.T) {
 			t.Errorf("-vendor of vendor %d on the file of vendor %d: %v", flag.vendor, demo.Vendor, err)
 		}
 	}
-	c.id = 8
+	c.id = 8 // of a new one
+	s, err := openStick(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.ID() != 7 {
+		t.Errorf("the file's key is %d now", s.ID())
+	}
+	if _, err := openStick(t.Context(), c); err == nil || strings.Contains(err.Error(), "-id") {
+		t.Errorf("a file that is in use: %v", err)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+	c.idAsked = true
 	if s, err := openStick(t.Context(), c); err == nil {
 		s.close()
 		t.Error("opened as a key of another id")
+	} else if !strings.Contains(err.Error(), "-id 8") || !strings.Contains(err.Error(), "key 7") {
+		t.Error(err)
 	}
 }
 
@@ -132,14 +151,36 @@ func TestServeEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := serveNetwork(ctx, c.listen, s, log); err != nil {
+	at, err := openOutlet(c, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := at.serve(ctx, s); err != nil {
 		t.Errorf("told to end: %v", err)
 	}
 	if err := s.close(); err != nil {
 		t.Error(err)
 	}
-	c.listen = "nowhere at all"
-	if err := serve(t.Context(), c, log); err == nil {
-		t.Error("it serves nowhere")
+}
+
+// Where the key cannot be shown none is made.
+func TestServesNowhere(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	for name, c := range map[string]config{
+		"an address that is none": {listen: "nowhere at all:3240"},
+		"a board without a port":  {functionFS: true},
+	} {
+		if at, err := openOutlet(&c, log); c.functionFS && err == nil {
+			at.close()
+			t.Log("this is a board with a port")
+			continue
+		}
+		c.file, c.id, c.vendor, c.public = filepath.Join(t.TempDir(), "my.key"), 7, demo.Vendor, demo.Public()
+		if err := serve(t.Context(), &c, log); err == nil {
+			t.Errorf("%s: served", name)
+		}
+		if _, err := os.Stat(c.file); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a key was made: %v", name, err)
+		}
 	}
 }

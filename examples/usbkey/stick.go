@@ -27,9 +27,18 @@ type stick struct {
 // given a pool.
 func openStick(ctx context.Context, c *config) (*stick, error) {
 	s := &stick{bus: simulator.New()}
-	key, err := s.bus.Add(simulator.Config{KeyID: c.id, Vendor: c.vendor, VendorPublic: c.public, File: c.file})
+	made := simulator.Config{KeyID: c.id, Vendor: c.vendor, VendorPublic: c.public, File: c.file}
+	key, err := s.bus.Add(made)
+	if other, ok := errors.AsType[*simulator.OtherKeyError](err); ok {
+		if c.idAsked {
+			return nil, fmt.Errorf("-id %d: %s holds key %d: leave the flag out to use that, or name another -file to make a new one",
+				c.id, c.file, other.ID)
+		}
+		made.KeyID = other.ID
+		key, err = s.bus.Add(made)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w (-id names the key that the file holds)", err)
+		return nil, err
 	}
 	s.Key = key
 	s.usb = gadget.Config{Vendor: c.vendorID, Product: c.productID, Serial: gadget.Serial(key.ID()), Speed: gadget.HighSpeed}

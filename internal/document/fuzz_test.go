@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"testing"
 )
@@ -39,6 +40,23 @@ func FuzzUnwrap(f *testing.F) {
 
 func FuzzParsePool(f *testing.F) {
 	fuzz(f, ParsePool, (*Pool).Bytes, newWorld(f).pool.Bytes())
+}
+
+// What managers take keys take too, and read the same of it.
+func FuzzParsePoolOutline(f *testing.F) {
+	parse := func(b []byte) (*PoolOutline, error) {
+		o, err := ParsePoolOutline(b)
+		p, strict := ParsePool(b)
+		switch {
+		case strict != nil:
+		case err != nil:
+			err = fmt.Errorf("a key refuses what managers take: %v", err)
+		case o.Key != p.Head.Key || !bytes.Equal(o.KeyPublic, p.Head.KeyPublic) || o.Vendor != p.Head.Vendor || o.Counter != p.Head.Counter:
+			err = fmt.Errorf("a key reads %+v, managers %+v", o, p.Head)
+		}
+		return o, err
+	}
+	fuzz(f, parse, (*PoolOutline).Bytes, newWorld(f).pool.Bytes())
 }
 
 func FuzzParsePoolHead(f *testing.F) {

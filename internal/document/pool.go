@@ -125,21 +125,28 @@ func (s SignedHead) Parse() (PoolHead, error) {
 }
 
 func (h PoolHead) check(name string) error {
-	switch {
-	case !validKey(h.Key):
+	if !validKey(h.Key) {
 		return content(name, "key id %d is not a 32-bit id", h.Key)
-	case len(h.KeyPublic) != ed25519.PublicKeySize:
-		return content(name, "the key's public half has %d bytes, want %d", len(h.KeyPublic), ed25519.PublicKeySize)
-	case h.Counter == 0:
-		return content(name, "update counter 0")
-	case h.Count == 0 || h.Count > MaxFeatures:
-		return content(name, "%d features, want 1 to %d", h.Count, MaxFeatures)
 	}
 	return cmp.Or(
+		checkHead(name, h.KeyPublic, h.Counter, h.Count),
 		checkTime(name, "issue time", h.Issued),
 		checkTime(name, "longest duration", h.MaxDuration),
 		h.Binding.Check(name),
 	)
+}
+
+// checkHead checks what keys hold a head to, too.
+func checkHead(name string, public []byte, counter, count uint64) error {
+	switch {
+	case len(public) != ed25519.PublicKeySize:
+		return content(name, "the key's public half has %d bytes, want %d", len(public), ed25519.PublicKeySize)
+	case counter == 0:
+		return content(name, "update counter 0")
+	case count == 0 || count > MaxFeatures:
+		return content(name, "%d features, want 1 to %d", count, MaxFeatures)
+	}
+	return nil
 }
 
 // Verify checks the vendor's signature. name is the document's name in errors.
@@ -169,6 +176,22 @@ const (
 type PoolFile struct {
 	Signed SignedHead       `cbor:"1,keyasint"`
 	Leaves []cborRawMessage `cbor:"2,keyasint"`
+}
+
+// grow gives the tree over the features, where it is the one of the head.
+func (f PoolFile) grow(name string, count uint64, root Hash) (*Tree, error) {
+	if uint64(len(f.Leaves)) != count {
+		return nil, content(name, "%d features, its head says %d", len(f.Leaves), count)
+	}
+	leaves := make([][]byte, len(f.Leaves))
+	for i, leaf := range f.Leaves {
+		leaves[i] = leaf
+	}
+	tree := NewTree(leaves)
+	if tree.Root() != root {
+		return nil, &Error{name, LinkFeatures, "the features are not the ones the head was signed for", nil}
+	}
+	return tree, nil
 }
 
 // Pool is a parsed pool license. Its parts agree with each other (the features
@@ -237,9 +260,6 @@ func ParsePool(b []byte) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if uint64(len(file.Leaves)) != head.Count {
-		return nil, content(name, "%d features, its head says %d", len(file.Leaves), head.Count)
-	}
 	p := &Pool{Head: head, Signed: file.Signed, raw: bytes.Clone(b)}
 	for _, leaf := range file.Leaves {
 		f, err := parseFeature(name, leaf)
@@ -252,9 +272,8 @@ func ParsePool(b []byte) (*Pool, error) {
 	if err := checkFeatures(name, p.Features); err != nil {
 		return nil, err
 	}
-	p.tree = NewTree(p.leaves)
-	if p.tree.Root() != head.FeatureRoot {
-		return nil, &Error{name, LinkFeatures, "the features are not the ones the head was signed for", nil}
+	if p.tree, err = file.grow(name, head.Count, head.FeatureRoot); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

@@ -100,6 +100,10 @@ func zero(b []byte) bool {
 }
 
 func (f *File) make(binding [32]byte) error {
+	// One that was there, and empty, may be open to everybody; a private key comes in.
+	if err := f.file.Chmod(0o600); err != nil {
+		return err
+	}
 	if err := f.file.Truncate(0); err != nil {
 		return err
 	}

@@ -22,6 +22,22 @@ func openFile(t *testing.T, path string, g Geometry, binding [32]byte) *File {
 	return f
 }
 
+// A file that somebody made before, for everybody to read, is for its owner alone when a
+// private key comes in.
+func TestEmptyFileOfOthers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("has no such permissions")
+	}
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	openFile(t, path, Geometry{Pages: 4, PageSize: 256, Endurance: 2}, [32]byte{})
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
 // Every body of flash holds to what Flash says.
 func TestFlashBodies(t *testing.T) {
 	g := Geometry{Pages: 4, PageSize: 256, Endurance: 2}

@@ -244,7 +244,7 @@ func (k *Key) info(struct{}) ([]byte, error) {
 		WritesLeft:   left,
 	}
 	if p := k.pool(); p != nil {
-		i.PoolCounter, i.PoolLength = p.Head.Counter, uint32(len(p.Bytes()))
+		i.PoolCounter, i.PoolLength = p.Counter, uint32(len(p.Bytes()))
 	}
 	if k.id.hasClock() {
 		i.Flags |= wire.HasClock
@@ -258,7 +258,7 @@ func (k *Key) info(struct{}) ([]byte, error) {
 	return i.Encode(), nil
 }
 
-func (k *Key) pool() *document.Pool {
+func (k *Key) pool() *document.PoolOutline {
 	if k.pools == nil {
 		return nil
 	}

@@ -22,8 +22,8 @@ var (
 type poolStore struct {
 	flash  Flash
 	owner  owner
-	active int            // slot, -1 for none
-	pool   *document.Pool // nil for none
+	active int                   // slot, -1 for none
+	pool   *document.PoolOutline // nil for none
 }
 
 // owner is what a pool license must be made for.
@@ -51,7 +51,7 @@ func openPools(f Flash, o owner) (*poolStore, error) {
 			continue
 		}
 		p, err := o.judge(b)
-		if err == nil && (s.pool == nil || p.Head.Counter > s.pool.Head.Counter) {
+		if err == nil && (s.pool == nil || p.Counter > s.pool.Counter) {
 			s.active, s.pool = slot, p
 		}
 	}
@@ -64,12 +64,12 @@ func (s *poolStore) has(length uint32, hash [sha256.Size]byte) bool {
 }
 
 // judge accepts a pool license that is the vendor's for this key.
-func (o owner) judge(b []byte) (*document.Pool, error) {
-	p, err := document.ParsePool(b)
+func (o owner) judge(b []byte) (*document.PoolOutline, error) {
+	p, err := document.ParsePoolOutline(b)
 	if err != nil {
 		return nil, wire.Malformed
 	}
-	if p.Head.Key != o.identity.KeyID || p.Head.Vendor != o.identity.Vendor || !bytes.Equal(p.Head.KeyPublic, o.public) {
+	if p.Key != o.identity.KeyID || p.Vendor != o.identity.Vendor || !bytes.Equal(p.KeyPublic, o.public) {
 		return nil, wire.WrongKey
 	}
 	if p.Verify(o.identity.VendorPublic[:]) != nil {
@@ -84,7 +84,7 @@ func (s *poolStore) install(b []byte) error {
 	if err != nil {
 		return err
 	}
-	if s.pool != nil && p.Head.Counter <= s.pool.Head.Counter {
+	if s.pool != nil && p.Counter <= s.pool.Counter {
 		return wire.NotNewer
 	}
 	slot := 0

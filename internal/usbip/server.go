@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,11 +16,14 @@ import (
 // Port is the TCP port that the usbip tools use.
 const Port = 3240
 
-// patience is how long a client has for its first message.
-const patience = 10 * time.Second
+// patience is how long a client has for its first message, which it sends at once. Tests
+// have it otherwise.
+var patience = 3 * time.Second
 
-// maxClients bounds the connections at one time.
-const maxClients = 16
+// maxStrangers bounds the connections that have not attached the key. When one more
+// comes the one that has waited longest goes: it has had its time, and who comes now may
+// be the one that is waited for.
+const maxStrangers = 16
 
 // Server shows one key to clients, and lets one of them at a time attach it.
 type Server struct {
@@ -31,8 +35,9 @@ type Server struct {
 	// Logger hears who came and went.
 	Logger *slog.Logger
 
-	mu       sync.Mutex
-	attached bool
+	mu        sync.Mutex
+	attached  bool
+	strangers []net.Conn // who have not attached the key, in the order in which they came
 }
 
 // Serve serves clients of ln until ctx ends, and waits for all to be gone. It
@@ -45,7 +50,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
 	defer ln.Close()
-	seats := make(chan struct{}, maxClients)
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -54,15 +58,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			return fmt.Errorf("usbip: %w", err)
 		}
-		select {
-		case seats <- struct{}{}:
-		default:
-			s.Logger.Warn("too many clients", "client", conn.RemoteAddr())
-			conn.Close()
-			continue
-		}
+		s.admit(conn)
 		wg.Go(func() {
-			defer func() { <-seats }()
+			defer s.known(conn)
 			stop := context.AfterFunc(ctx, func() { conn.Close() })
 			defer stop()
 			defer conn.Close()
@@ -70,6 +68,27 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 				s.Logger.Warn("a client was sent away", "client", conn.RemoteAddr(), "error", err)
 			}
 		})
+	}
+}
+
+// admit counts a stranger, and sends the first of too many away.
+func (s *Server) admit(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.strangers = append(s.strangers, conn); len(s.strangers) > maxStrangers {
+		first := s.strangers[0]
+		s.strangers = s.strangers[1:]
+		s.Logger.Warn("too many clients", "client", first.RemoteAddr())
+		first.Close()
+	}
+}
+
+// known is a stranger who is none any more: it has attached the key, or is gone.
+func (s *Server) known(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.strangers, conn); i >= 0 {
+		s.strangers = slices.Delete(s.strangers, i, i+1)
 	}
 }
 
@@ -95,6 +114,7 @@ func (s *Server) client(conn net.Conn) error {
 		return errors.Join(errors.New("usbip: the key is attached elsewhere"), err)
 	}
 	defer s.giveBack()
+	s.known(conn)
 	device, gone, err := s.Plug()
 	if err != nil {
 		_, writeErr := conn.Write(reply(opImportReply, statusNoDevice))

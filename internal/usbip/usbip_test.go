@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/sojournlm/sojourn/internal/gadget"
 )
@@ -71,6 +73,48 @@ func exchange(t *testing.T, conn net.Conn, message []byte, want []byte) {
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
 		t.Fatalf("%x: answer %x, %v, want %x", message, got, err, want)
+	}
+}
+
+// Strangers who say nothing keep neither the one who has the key from it nor one who
+// comes after them, however many they are.
+func TestIdleStrangers(t *testing.T) {
+	address := serve(t)
+	descriptors := gadget.Describe(gadget.Config{})
+	taken := importReply(descriptors, gadget.FullSpeed)
+	has, got := ask(t, address, importRequest(BusID), len(taken))
+	if !bytes.Equal(got, taken) {
+		t.Fatalf("import: %x", got)
+	}
+	var idle []net.Conn
+	for range 3 * maxStrangers {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		idle = append(idle, conn)
+	}
+	list := listReply(descriptors, gadget.FullSpeed)
+	if _, got := ask(t, address, reply(opListRequest, 0), len(list)); !bytes.Equal(got, list) {
+		t.Errorf("one who comes after them: %x", got)
+	}
+	if _, err := idle[0].Read(make([]byte, 1)); err == nil {
+		t.Error("the first of them was told something")
+	}
+	out := submit{seq: 1, endpoint: 1, length: 5}
+	exchange(t, has, append(out.encode(), "hello"...), submitted(1, 0, 5, nil))
+}
+
+// Who says nothing is sent away in time.
+func TestPatience(t *testing.T) {
+	defer func(was time.Duration) { patience = was }(patience)
+	patience = 10 * time.Millisecond
+	server, client := net.Pipe()
+	defer client.Close()
+	s := &Server{Logger: slog.New(slog.DiscardHandler)}
+	if err := s.client(server); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
 	}
 }
 

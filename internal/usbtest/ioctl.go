@@ -129,6 +129,8 @@ type transfer struct {
 }
 
 func (p *mockPort) serve(conn net.Conn) {
+	p.opened()
+	defer p.closed()
 	h := &handle{client: client{conn}, port: p, live: map[uint64]*transfer{}}
 	defer h.end()
 	for {
@@ -146,7 +148,7 @@ func (p *mockPort) serve(conn net.Conn) {
 
 // end is what closing the node does.
 func (h *handle) end() {
-	h.port.free(h.Conn)
+	h.port.free(h)
 	h.drop(unlinkedByClose)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -191,7 +193,7 @@ func (p *mockPort) isGone() bool {
 }
 
 // claim gives the interface to one handle. There is one interface.
-func (p *mockPort) claim(by net.Conn) bool {
+func (p *mockPort) claim(by *handle) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owner == nil {
@@ -200,7 +202,7 @@ func (p *mockPort) claim(by net.Conn) bool {
 	return p.owner == by
 }
 
-func (p *mockPort) free(by net.Conn) bool {
+func (p *mockPort) free(by *handle) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owner != by {
@@ -208,6 +210,19 @@ func (p *mockPort) free(by net.Conn) bool {
 	}
 	p.owner = nil
 	return true
+}
+
+// reset resets the port, whoever asks. The kernel takes the interface from who has it
+// first, with the transfers that are under way.
+func (p *mockPort) reset() {
+	p.mu.Lock()
+	owner := p.owner
+	p.owner = nil
+	p.mu.Unlock()
+	if owner != nil {
+		owner.drop(unlinkedByClose)
+	}
+	p.device.ResetPort()
 }
 
 func (h *handle) call(call, arg uint64) {
@@ -231,21 +246,21 @@ func (h *handle) call(call, arg uint64) {
 		h.say(sayDone, uint64(h.port.device.Speed())+2, 0)
 	case callClaim, callDisconnectClaim:
 		h.word(arg)
-		if !h.port.claim(h.Conn) {
+		if !h.port.claim(h) {
 			h.fail(unix.EBUSY)
 			return
 		}
 		h.done()
 	case callRelease:
 		h.word(arg)
-		if !h.port.free(h.Conn) {
+		if !h.port.free(h) {
 			h.fail(unix.EINVAL)
 			return
 		}
 		h.drop(gadget.StatusGone)
 		h.done()
 	case callReset:
-		h.port.device.ResetPort()
+		h.port.reset()
 		h.done()
 	case callSetInterface, callSetConfig:
 		h.done()
@@ -276,6 +291,10 @@ func (h *handle) submit(address uint64) {
 		u.Data = h.read(t.buffer, length)
 	default:
 		u.Room = int(length)
+	}
+	if !t.control && !h.port.claim(h) { // one who has not claimed it does by using it
+		h.fail(unix.EBUSY)
+		return
 	}
 	u.Done = func(status gadget.Status, n int, in []byte) { h.finish(t, status, n, in) }
 	h.mu.Lock()
@@ -331,7 +350,7 @@ func (h *handle) reap(arg uint64) {
 // reaps nothing, and waits again.
 type gate struct {
 	mu    sync.Mutex
-	fd    int
+	fd    int // -1: closed
 	full  bool
 	ended int // transfers that can be reaped
 }
@@ -352,7 +371,7 @@ func (g *gate) count(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ended += n
-	if full := g.ended == 0; full != g.full {
+	if full := g.ended == 0; full != g.full && g.fd >= 0 {
 		g.fill(full)
 	}
 }
@@ -374,4 +393,13 @@ func (g *gate) fill(full bool) {
 	g.full = full
 }
 
-func (g *gate) close() { unix.Close(g.fd) }
+// close closes the gate for good. Closing twice is harmless: one may still come to a
+// device that is gone.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.fd >= 0 {
+		unix.Close(g.fd)
+		g.fd = -1
+	}
+}

@@ -19,16 +19,20 @@ import (
 // mock is a kernel of paper: the files that libusb and libudev look for, and sockets
 // where their system calls are answered.
 type mock struct {
-	dir   string
-	plain net.Listener // of calls on everything but devices
+	dir       string
+	listeners []net.Listener
 
 	mu      sync.Mutex
-	address int // of the last device
+	ports   [lastAddress + 1]*mockPort // by address: what was plugged in there last
+	address int                        // of the last device
 	events  uint64
 	quiet   bool
 }
 
-const mockBus = 1
+const (
+	mockBus                   = 1
+	firstAddress, lastAddress = 2, 127
+)
 
 func newMock(dir string) (*mock, error) {
 	for _, d := range []string{"sys/bus/usb/devices", "sys/class", "sys/devices", "dev/.node", "dev/bus/usb/001", "ioctl/dev/bus/usb/001", "run/udev/data"} {
@@ -36,16 +40,46 @@ func newMock(dir string) (*mock, error) {
 			return nil, err
 		}
 	}
-	ln, err := net.Listen("unix", filepath.Join(dir, "ioctl/_default"))
-	if err != nil {
+	m := &mock{dir: dir, address: firstAddress - 1}
+	if err := m.answer("_default", passThrough); err != nil {
 		return nil, err
 	}
-	m := &mock{dir: dir, plain: ln, address: 1}
-	go accept(ln, passThrough)
+	for a := firstAddress; a <= lastAddress; a++ {
+		if err := m.answer(filepath.Join("dev", node(a)), func(conn net.Conn) { m.port(a).serve(conn) }); err != nil {
+			m.close()
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
-func (m *mock) close()          { m.plain.Close() }
+// answer answers the system calls that arrive at a socket. All sockets are there from
+// the first device to the last: the preload library looks for a device's after it has
+// opened the device, and ends the whole program where it finds that it is closed.
+func (m *mock) answer(name string, serve func(net.Conn)) error {
+	ln, err := net.Listen("unix", filepath.Join(m.dir, "ioctl", name))
+	if err != nil {
+		return err
+	}
+	m.listeners = append(m.listeners, ln)
+	go accept(ln, serve)
+	return nil
+}
+
+func (m *mock) close() {
+	for _, ln := range m.listeners {
+		ln.Close()
+	}
+}
+
+// port is what is plugged in at an address, or was last. Nobody opens a device where
+// none ever was.
+func (m *mock) port(address int) *mockPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ports[address]
+}
+
 func (m *mock) Devices() string { return filepath.Join(m.dir, "sys/bus/usb/devices") }
 func (m *mock) Real() bool      { return false }
 
@@ -66,6 +100,16 @@ func (m *mock) setQuiet(quiet bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.quiet = quiet
+}
+
+// SameAddress lets the next device that is plugged in have the address of the last one,
+// when that is out, as some operating systems do. In the machine tier it does nothing.
+func SameAddress() {
+	if m, ok := current.(*mock); ok {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.address--
+	}
 }
 
 // accept returns when the listener is closed and all who were served have gone.
@@ -91,30 +135,33 @@ type mockPort struct {
 	address int
 	name    string // "1-2"
 	node    string // "bus/usb/001/002"
-	ln      net.Listener
 	gate    gate
 
-	mu    sync.Mutex
-	gone  bool
-	owner net.Conn // who has claimed the interface
+	mu      sync.Mutex
+	gone    bool
+	handles int     // that are open
+	owner   *handle // who has claimed the interface
 }
 
 // Plug implements [Stack].
 func (m *mock) Plug(d *gadget.Device) (Port, error) {
 	a := m.freeAddress()
-	p := &mockPort{mock: m, device: d, address: a, name: fmt.Sprintf("%d-%d", mockBus, a), node: fmt.Sprintf("bus/usb/%03d/%03d", mockBus, a)}
+	p := &mockPort{mock: m, device: d, address: a, name: fmt.Sprintf("%d-%d", mockBus, a), node: node(a)}
 	if err := p.show(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// freeAddress gives the next address that nothing has, from 2 to 127.
+// node is the name of a device's node.
+func node(address int) string { return fmt.Sprintf("bus/usb/%03d/%03d", mockBus, address) }
+
+// freeAddress gives the next address that nothing has.
 func (m *mock) freeAddress() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
-		m.address = max(2, (m.address+1)%128)
+		m.address = max(firstAddress, (m.address+1)%(lastAddress+1))
 		if _, err := os.Lstat(filepath.Join(m.Devices(), fmt.Sprintf("%d-%d", mockBus, m.address))); err != nil {
 			return m.address
 		}
@@ -174,16 +221,9 @@ func (p *mockPort) show() error {
 	if err := p.gate.open(p.path("dev", p.node)); err != nil {
 		return err
 	}
-	ln, err := net.Listen("unix", p.path("ioctl/dev", p.node))
-	if err != nil {
-		p.gate.close()
-		return err
-	}
-	p.ln = ln
-	go func() {
-		accept(ln, p.serve)
-		p.gate.close()
-	}()
+	p.mock.mu.Lock()
+	p.mock.ports[p.address] = p
+	p.mock.mu.Unlock()
 	if err := errors.Join(
 		os.Symlink(fmt.Sprintf("189:%d", p.minor()), p.link()),
 		os.Symlink("../../../../bus/usb", p.path(p.sys(), "subsystem")),
@@ -201,8 +241,26 @@ func (p *mockPort) properties() string {
 		p.minor(), p.node, mockBus, p.address)
 }
 
+// opened and closed count those who have the device open. The gate is theirs until the
+// last of a device that is gone.
+func (p *mockPort) opened() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handles++
+}
+
+func (p *mockPort) closed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.handles--; p.gone && p.handles == 0 {
+		p.gate.close()
+	}
+}
+
 // Unplug implements [Port].
 func (p *mockPort) Unplug() error {
+	p.opened()
+	defer p.closed()
 	p.mu.Lock()
 	first := !p.gone
 	p.gone = true
@@ -213,5 +271,5 @@ func (p *mockPort) Unplug() error {
 	}
 	err := os.Remove(filepath.Join(p.mock.Devices(), p.name))
 	p.mock.tell("remove", p)
-	return errors.Join(err, os.RemoveAll(p.path(p.sys())), os.Remove(p.path("dev", p.node)), os.Remove(p.link()), p.ln.Close())
+	return errors.Join(err, os.RemoveAll(p.path(p.sys())), os.Remove(p.path("dev", p.node)), os.Remove(p.link()))
 }

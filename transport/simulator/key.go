@@ -17,7 +17,8 @@ import (
 )
 
 // Config is a key as it leaves the factory. Of a key whose file exists already
-// only File and the delays count, and KeyID must be the file's.
+// only File and the delays count, and KeyID must be the file's: another is an
+// [*OtherKeyError].
 type Config struct {
 	KeyID        uint64    // 1 to 0xFFFFFFFE
 	Model        uint8     // 1 to 5 as documents number them; 0 means 3, one with a clock
@@ -37,6 +38,11 @@ type Config struct {
 	Delay     time.Duration // that every command takes
 	SignDelay time.Duration // that Advance and Checkpoint take in addition
 }
+
+// OtherKeyError says that a file holds another key than the one that was asked for.
+type OtherKeyError struct{ ID uint64 }
+
+func (e *OtherKeyError) Error() string { return fmt.Sprintf("the file holds key %08X", e.ID) }
 
 // Key is a simulated key. It is safe for concurrent use.
 type Key struct {
@@ -116,7 +122,7 @@ func newKey(c Config) (*Key, error) {
 	k.public, k.vendor = k.program.Public(), k.program.VendorPublic()
 	if id := k.program.ID(); id != c.KeyID {
 		k.Close()
-		return nil, fmt.Errorf("the file holds key %08X", id)
+		return nil, &OtherKeyError{id}
 	}
 	return k, nil
 }

@@ -55,6 +55,8 @@ type lister interface {
 	list() ([]plugged, error)
 	// hazard is an error where opening a device is known to go wrong.
 	hazard() error
+	// forget has the device at that place looked at afresh the next time.
+	forget(plugged)
 	close() error
 }
 
@@ -63,6 +65,7 @@ type plugged struct {
 	place        string // bus and ports, such as "1-2.3"
 	bus, address int
 	serial       string // as the key has it, without what is not for print
+	remembered   bool   // the serial number may be of a device that was there before
 }
 
 // named is a key and its name.
@@ -188,6 +191,12 @@ func (b *Bus) hazard() error {
 	b.listing.Lock()
 	defer b.listing.Unlock()
 	return b.lister.hazard()
+}
+
+func (b *Bus) lookAfresh(p plugged) {
+	b.listing.Lock()
+	defer b.listing.Unlock()
+	b.lister.forget(p)
 }
 
 // remember has the bus close the connection when it is closed itself.

@@ -18,8 +18,9 @@ func (s slow) list() ([]plugged, error) {
 	<-s.release
 	return []plugged{{place: "1-1", bus: 1, address: 2, serial: "A"}}, nil
 }
-func (slow) hazard() error { return nil }
-func (slow) close() error  { return nil }
+func (slow) hazard() error  { return nil }
+func (slow) forget(plugged) {}
+func (slow) close() error   { return nil }
 
 // Who lists keys, or opens one, waits for the operating system no longer than the
 // context lets it. The bus waits.

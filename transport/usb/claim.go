@@ -73,7 +73,7 @@ func open(opts Options, p plugged, stop func() error) (c *claim, err error) {
 	if c.place, ok = find(c.device.Desc); !ok {
 		return c, ErrForeign
 	}
-	if err := inTurn(stop, c.take); err != nil {
+	if err := inTurn(stop, func() error { return c.confirm(p) }, c.take); err != nil {
 		return c, err
 	}
 	if err := c.settle(unsure, stop); isUSB(err, gousb.ErrorPipe) {
@@ -82,6 +82,24 @@ func open(opts Options, p plugged, stop func() error) (c *claim, err error) {
 		return c, err
 	}
 	return c, nil
+}
+
+// errAnother: it was pulled out, and another device has got its address.
+var errAnother = fmt.Errorf("%w: another one has its place", transport.ErrNoKey)
+
+// confirm makes sure that the device is the one that was listed.
+func (c *claim) confirm(p plugged) error {
+	if !p.remembered {
+		return nil
+	}
+	serial, err := c.device.SerialNumber()
+	switch {
+	case err != nil:
+		return meaning(err)
+	case printable(serial) != p.serial:
+		return errAnother
+	}
+	return nil
 }
 
 // inTurn takes steps until one of them fails, or stop gives an error.
@@ -141,10 +159,16 @@ func (c *claim) close() error {
 
 // settle makes the key forget an exchange that was not seen to its end. Where the key
 // does not, everything between it and here is reset: its port. That needs the interface
-// given back, and somebody else may take it meanwhile. Between two steps it ends when
-// stop gives an error.
+// given back, and somebody else may take it meanwhile. Then it is theirs: a reset of the
+// port would take it from under their hands, so the interface is claimed first, and asked
+// for again by every later call. Between two steps it ends when stop gives an error.
 func (c *claim) settle(was state, stop func() error) error {
-	if was == unsure && c.intf != nil {
+	if c.intf == nil {
+		if err := inTurn(stop, c.take); err != nil {
+			return err
+		}
+	}
+	if was == unsure {
 		err := inTurn(stop, c.ask)
 		if err == nil || errors.Is(err, transport.ErrNoKey) {
 			return err

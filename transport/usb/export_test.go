@@ -2,7 +2,11 @@
 
 package usb
 
-import "time"
+import (
+	"time"
+
+	"github.com/sojournlm/sojourn/transport"
+)
 
 // Root is where the kernel of these tests shows what is plugged in.
 func Root(dir string) { sysfsRoot = dir }
@@ -14,6 +18,10 @@ func Patience(control, closing time.Duration) (restore func()) {
 	controlTime, closeTime = control, closing
 	return func() { controlTime, closeTime = wasControl, wasClosing }
 }
+
+// Lose gives a connection's interface back, as when somebody else was quicker to take it
+// after a reset of the port.
+func Lose(c transport.Conn) error { return c.(*conn).claim.release() }
 
 // Hazardous tells descriptors that no device should be opened beside.
 func Hazardous(descriptors []byte) bool { return hazardous(descriptors) }

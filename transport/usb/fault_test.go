@@ -345,7 +345,7 @@ func (before use) compare(t *testing.T) {
 			continue
 		}
 		if left || now.kilobytes > before.kilobytes+slack {
-			stacks := make([]byte, 1<<16)
+			stacks := make([]byte, 1<<18)
 			t.Errorf("%+v before, %+v now\n%s", before, now, stacks[:runtime.Stack(stacks, true)])
 		}
 		return

@@ -10,7 +10,9 @@ import (
 )
 
 // libusb lists keys as libusb knows them: where the operating system tells it of
-// every change, or lets it look afresh each time.
+// every change, or lets it look afresh each time. A serial number is read once, since for
+// that a key is opened. Where an address is given again at once, that of one key may be
+// remembered for the next one, so opening a key reads it again.
 type libusb struct {
 	opts    Options
 	context *gousb.Context
@@ -32,6 +34,8 @@ func newLibusb(o Options) (lister, error) {
 }
 
 func (l *libusb) hazard() error { return nil }
+
+func (l *libusb) forget(p plugged) { delete(l.serials, spot{p.place, p.address}) }
 
 func (l *libusb) close() error { return l.context.Close() }
 
@@ -57,7 +61,7 @@ func (l *libusb) list() (keys []plugged, err error) {
 				continue // somebody else has it open, or may not: its place is its name
 			}
 		}
-		keys[i].serial, serials[at] = serial, serial
+		keys[i].serial, keys[i].remembered, serials[at] = serial, true, serial
 	}
 	l.serials = serials
 	return keys, nil

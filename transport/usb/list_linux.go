@@ -37,6 +37,8 @@ type look struct {
 	settled bool // false while the kernel is still taking it in
 }
 
+func (s *sysfs) forget(p plugged) { delete(s.seen, p.place) }
+
 func (s *sysfs) close() error { return nil }
 
 func (s *sysfs) hazard() error {

@@ -125,6 +125,9 @@ func (o *opening) open() (*conn, error) {
 		return nil, err
 	}
 	claim, err := open(b.opts, found[at].plugged, o.stop)
+	if errors.Is(err, errAnother) {
+		b.lookAfresh(found[at].plugged)
+	}
 	if err != nil {
 		return nil, err
 	}

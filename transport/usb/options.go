@@ -9,11 +9,18 @@ import (
 	"time"
 )
 
-// UdevRule is a file for /etc/udev/rules.d on Linux, 70-sojourn.rules, that lets
-// people use keys of the ids for tests. It says itself what to do with it.
+// udevRule is for keys of the ids for tests.
 //
 //go:embed 70-sojourn.rules
-var UdevRule string
+var udevRule string
+
+// UdevRule is a file for /etc/udev/rules.d on Linux, 70-sojourn.rules, that lets people
+// use keys of the options' ids. It says itself what to do with it. Nil options mean the
+// defaults.
+func UdevRule(opts *Options) string {
+	o := opts.withDefaults()
+	return strings.NewReplacer("1209", fmt.Sprintf("%04x", o.Vendor), "0001", fmt.Sprintf("%04x", o.Product)).Replace(udevRule)
+}
 
 // Options are the settings of a bus. The zero Options find keys of the ids for
 // tests.
@@ -60,7 +67,7 @@ var (
 		"and build it with CGO_ENABLED=1 go build -tags gousb")
 	// ErrPermission: the operating system does not let this user have the key.
 	ErrPermission = errors.New("no permission to use the USB device: on Linux install the udev rule " +
-		"that package transport/usb ships (70-sojourn.rules), and plug the key in again; " +
+		"that package transport/usb ships (70-sojourn.rules), with the key's ids in it, and plug the key in again; " +
 		"on Windows give the key the driver WinUSB")
 	// ErrDriver: the operating system's driver of the key is not one that programs can
 	// use it by.
