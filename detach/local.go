@@ -287,7 +287,7 @@ type localRequest struct {
 	document.RequestKey
 	license, origin uint64 // 0 where no license was concerned
 	until           int64  // known until then, Unix seconds
-	elsewhere       bool   // asked of another manager, and it may come to nothing
+	peer            string // the public key of the manager that was asked, and it may come to nothing; else ""
 }
 
 func compareHeld(a, b *held) int {

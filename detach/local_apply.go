@@ -88,6 +88,8 @@ func (l *Local) Apply(at ledger.Position, entry []byte) error {
 		err = l.applyAsked(at, body)
 	case entryUnasked:
 		err = l.applyUnasked(at, body)
+	case entryAskedElsewhere:
+		err = l.applyAskedElsewhere(at, body)
 	case entryIntentRecorded:
 		err = l.applyIntended(at, body)
 	case entryIntentSettled:

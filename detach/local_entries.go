@@ -21,7 +21,8 @@ const (
 	entryMarked           = uint32(73) // the time, while grants are given
 	entryClosed           = uint32(74) // the manager ended in good order
 	entryAsked            = uint32(75) // a request is known that has no other entry
-	entryUnasked          = uint32(76) // and is not any more: it has come to nothing
+	entryUnasked          = uint32(76) // one of the next kind is not known any more: it has come to nothing
+	entryAskedElsewhere   = uint32(77) // a request is known that another manager is about to be asked for
 
 	entryIntentRecorded = uint32(80) // something is about to begin with another manager
 	entryIntentSettled  = uint32(81) // how it ended
@@ -89,7 +90,13 @@ type asking struct {
 	Request document.RequestKey `cbor:"1,keyasint"`
 	License uint64              `cbor:"2,keyasint"` // the given back one that was the answer; 0 for none
 	Origin  uint64              `cbor:"3,keyasint"` // the key it came from; 0 for none
-	Until   int64               `cbor:"4,keyasint"` // known at least until then, Unix seconds; 0 where the license or the time says
+}
+
+// askingElsewhere is the body of an [entryAskedElsewhere].
+type askingElsewhere struct {
+	Request document.RequestKey `cbor:"1,keyasint"`
+	Peer    []byte              `cbor:"2,keyasint"` // the Ed25519 key of the manager that is asked
+	Until   int64               `cbor:"3,keyasint"` // known at least until then, Unix seconds
 }
 
 // unasking is the body of an [entryUnasked].

@@ -70,6 +70,12 @@ func (l *Local) remake(at ledger.Position, kind uint32, body []byte) ([][]byte, 
 			return nil, err
 		}
 		return l.AskedInVain(b.Request, at.Time)
+	case entryAskedElsewhere:
+		b, err := parseLocalBody[askingElsewhere]("request entry", body)
+		if err != nil {
+			return nil, err
+		}
+		return l.AskElsewhere(b.Request, b.Peer, b.Until, at.Time)
 	case entryIntentRecorded:
 		b, err := parseLocalBody[Intent]("intent entry", body)
 		if err != nil {

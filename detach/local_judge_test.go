@@ -270,7 +270,7 @@ func FuzzLocalApply(f *testing.F) {
 	f.Add(int64(1), w.state.Close(5)[0])
 	f.Add(int64(1), document.EncodeEntry(entryComputerAdded, computer{Change: fingerprint.Change{ID: other.Computer.ID, Fingerprint: other.Bytes()}}))
 	f.Add(int64(0), document.EncodeEntry(entryAsked, asking{Request: asked(1, 1), License: 1<<40 + 2, Origin: originID(1)}))
-	f.Add(int64(0), document.EncodeEntry(entryAsked, asking{Request: asked(1, 1), Until: w.now + 5}))
+	f.Add(int64(0), document.EncodeEntry(entryAskedElsewhere, askingElsewhere{Request: asked(1, 1), Peer: somePeer, Until: w.now + 5}))
 	f.Add(int64(0), document.EncodeEntry(entryUnasked, unasking{asked(1, 1)}))
 	f.Fuzz(func(t *testing.T, later int64, entry []byte) {
 		at := ledger.Position{Seq: w.seq + 1, Time: w.now + later, Rules: 1}

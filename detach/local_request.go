@@ -1,6 +1,8 @@
 package detach
 
 import (
+	"cmp"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 
@@ -82,19 +84,31 @@ func (l *Local) answered(request document.RequestKey, h *held, now int64) ([][]b
 	return [][]byte{document.EncodeEntry(entryAsked, body)}, nil
 }
 
-// AskElsewhere decides on a request that another manager is about to be asked for:
-// it is known here until a time, Unix seconds, and for a day at least, unless
-// [Local.AskedInVain] says that it came to nothing. It gives the entry, or none where
-// the request is known already or has no key.
-func (l *Local) AskElsewhere(request document.RequestKey, until, now int64) ([][]byte, error) {
-	entries, err := l.answered(request, nil, now)
-	if len(entries) == 0 {
+// AskElsewhere decides on a request that another manager, with this Ed25519 key, is
+// about to be asked for: it is known here until a time, Unix seconds, and for a day at
+// least, unless [Local.AskedInVain] says that it came to nothing. It gives the entry, or
+// none where the request is known already or has no key.
+func (l *Local) AskElsewhere(request document.RequestKey, peer []byte, until, now int64) ([][]byte, error) {
+	if repeated, err := l.repeated(request, now); err != nil || repeated != nil || request.Key == (document.Hash{}) {
 		return nil, err
 	}
-	if until <= now || until > document.MaxTime {
+	switch {
+	case len(peer) != ed25519.PublicKeySize:
+		return nil, fmt.Errorf("a manager's key has %d bytes", len(peer))
+	case until <= now || until > document.MaxTime:
 		return nil, fmt.Errorf("a request is to be known until %d, at %d", until, now)
 	}
-	return [][]byte{document.EncodeEntry(entryAsked, asking{Request: request, Until: until})}, nil
+	return [][]byte{document.EncodeEntry(entryAskedElsewhere, askingElsewhere{Request: request, Peer: peer, Until: until})}, nil
+}
+
+// AskedOf gives the key of the manager that was asked for the very request under its
+// request key, nil for none. It has not come to nothing so far.
+func (l *Local) AskedOf(request document.RequestKey, now int64) ([]byte, error) {
+	known, err := l.repeated(request, now)
+	if err != nil || known == nil || known.peer == "" {
+		return nil, err
+	}
+	return []byte(known.peer), nil
 }
 
 // AskedInVain decides on forgetting a request of [Local.AskElsewhere] that was refused
@@ -102,7 +116,7 @@ func (l *Local) AskElsewhere(request document.RequestKey, until, now int64) ([][
 // the request is not known.
 func (l *Local) AskedInVain(request document.RequestKey, now int64) ([][]byte, error) {
 	known, err := l.repeated(request, now)
-	if err != nil || known == nil || !known.elsewhere {
+	if err != nil || known == nil || known.peer == "" {
 		return nil, err
 	}
 	return [][]byte{document.EncodeEntry(entryUnasked, unasking{request})}, nil
@@ -124,14 +138,20 @@ func (l *Local) applyAsked(at ledger.Position, body []byte) error {
 		return err
 	case repeated != nil || b.Request.Key == (document.Hash{}):
 		return errors.New("a request is entered that is known, or has no key")
-	case b.Until < 0 || b.Until > document.MaxTime || h != nil && b.Until != 0:
-		return fmt.Errorf("a request is known until %d", b.Until)
 	}
-	if b.Until == 0 {
-		l.remember(b.Request, h, at.Time)
-		return nil
+	l.remember(b.Request, h, at.Time)
+	return nil
+}
+
+func (l *Local) applyAskedElsewhere(at ledger.Position, body []byte) error {
+	b, err := parseLocalBody[askingElsewhere]("request entry", body)
+	if err != nil {
+		return err
 	}
-	l.know(localRequest{RequestKey: b.Request, until: max(at.Time+requestLife, b.Until), elsewhere: true})
+	if entries, err := l.AskElsewhere(b.Request, b.Peer, b.Until, at.Time); err != nil || len(entries) == 0 {
+		return cmp.Or(err, errors.New("a request is entered that is known, or has no key"))
+	}
+	l.know(localRequest{RequestKey: b.Request, until: max(at.Time+requestLife, b.Until), peer: string(b.Peer)})
 	return nil
 }
 
@@ -153,8 +173,6 @@ func (l *Local) remakeAsked(at ledger.Position, body []byte) ([][]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case b.Until != 0:
-		return l.AskElsewhere(b.Request, b.Until, at.Time)
 	case b.License != 0:
 		return l.answered(b.Request, l.held(b.License, b.Origin), at.Time)
 	}

@@ -1,9 +1,12 @@
 package licensing
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sojournlm/sojourn/detach"
@@ -12,36 +15,12 @@ import (
 	"github.com/sojournlm/sojourn/internal/peer"
 )
 
-// fetchKnown is fetchFrom for a request that is known here before it is sent, and until
-// it is certain that nothing has come of it.
-func (m *Manager) fetchKnown(ctx context.Context, op string, origins []*origin, key uint64, r detach.DetachRequest) (*Detached, error) {
-	state, now := m.local.Read()
-	before, _ := state.Asked(r.Request, now.Unix)
-	if r.Request.Key != (document.Hash{}) && !before {
-		err := m.enter(ctx, r.Request, func(s *detach.Local, now int64) ([][]byte, error) {
-			return s.AskElsewhere(r.Request, now+r.Duration+int64(recallLife/time.Second), now)
-		})
-		if err != nil {
-			return nil, fail(op, err)
-		}
-	}
-	out, err := m.fetchFrom(ctx, op, origins, key, r, before)
-	if err == nil || before || errors.Is(err, ErrUnknown) {
-		return out, err
-	}
-	_, unforgotten := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
-		return s.AskedInVain(r.Request, now.Unix)
-	})
-	if unforgotten != nil { // the key stays what it is to this request alone
-		m.opts.Logger.Info("a request that came to nothing stays known", "error", unforgotten)
-	}
-	return nil, err
-}
-
-// fetchFrom has one of the managers that tell of a key detach, in their order: one that
-// refuses may be lying, and one that cannot be reached is none. Where one may have
-// detached, nobody else is asked.
-func (m *Manager) fetchFrom(ctx context.Context, op string, origins []*origin, key uint64, r detach.DetachRequest, again bool) (out *Detached, err error) {
+// fetchKnown has one of the managers that tell of a key detach for any known computer,
+// and gives the file. They are asked in their order: one that refuses may be lying, and
+// one that cannot be reached is none. Where one may have detached, nobody else is asked.
+// Under a request key that holds for good: who is asked is known here before anything is
+// sent, until it is certain that nothing has come of it.
+func (m *Manager) fetchKnown(ctx context.Context, op string, origins []*origin, key uint64, r detach.DetachRequest) (out *Detached, err error) {
 	own := r.Request.Key // what is asked for again is the same there too
 	if own == (document.Hash{}) {
 		own = newOwn()
@@ -49,8 +28,22 @@ func (m *Manager) fetchFrom(ctx context.Context, op string, origins []*origin, k
 	if !origins[0].answers() {
 		origins = origins[:1]
 	}
-	for _, at := range origins {
-		out, next, fault := m.fetch(ctx, op, at, key, r, own, again)
+	state, now := m.local.Read()
+	before, err := state.AskedOf(r.Request, now.Unix)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	if before != nil {
+		origins = m.first(before, origins)
+	}
+	for n, at := range origins {
+		again := n == 0 && before != nil
+		if !again {
+			if fault := m.askElsewhere(ctx, at, r); fault != nil {
+				return nil, fail(op, cmp.Or(err, fault))
+			}
+		}
+		out, fault := m.fetch(ctx, op, at, key, r, own, again)
 		if fault == nil {
 			return out, nil
 		}
@@ -59,20 +52,56 @@ func (m *Manager) fetchFrom(ctx context.Context, op string, origins []*origin, k
 		if e, ok := errors.AsType[*Error](fault); ok && again && e.Code == OperationIsNotAllowed {
 			e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed when it was asked first
 		}
-		if err == nil || errors.Is(fault, ErrUnknown) && !errors.Is(err, ErrUnknown) {
-			err = fault
+		if errors.Is(fault, ErrUnknown) {
+			return nil, fault
 		}
-		if !next || ctx.Err() != nil || final {
+		m.askedInVain(ctx, r)
+		err = cmp.Or(err, fault)
+		if ctx.Err() != nil || final {
 			break
 		}
 	}
 	return nil, err
 }
 
-// fetch has the manager of a key elsewhere detach for any known computer, and gives
-// the file. again says that it may have been asked before, and next that it surely
-// does not do it now.
-func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, own document.Hash, again bool) (out *Detached, next bool, err error) {
+// first puts the manager with a public key before all others.
+func (m *Manager) first(public []byte, all []*origin) []*origin {
+	at := m.originBy(0, public)
+	others := slices.DeleteFunc(slices.Clone(all), func(o *origin) bool {
+		same := bytes.Equal(o.public, public)
+		if same {
+			at = o
+		}
+		return same
+	})
+	return append([]*origin{at}, others...)
+}
+
+// askElsewhere enters that a manager is about to be asked, where that is asked under a
+// request key.
+func (m *Manager) askElsewhere(ctx context.Context, at *origin, r detach.DetachRequest) error {
+	if r.Request.Key == (document.Hash{}) {
+		return nil
+	}
+	_, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		return s.AskElsewhere(r.Request, at.public, now.Unix+r.Duration+int64(recallLife/time.Second), now.Unix)
+	})
+	return doubting(err, r.Request, m)
+}
+
+// askedInVain enters that nothing has come of that, and never will.
+func (m *Manager) askedInVain(ctx context.Context, r detach.DetachRequest) {
+	_, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
+		return s.AskedInVain(r.Request, now.Unix)
+	})
+	if err != nil { // the key stays what it is to this request alone
+		m.opts.Logger.Info("a request that came to nothing stays known", "error", err)
+	}
+}
+
+// fetch has one manager detach. again says that it may have been asked before: then no
+// refusal is certain before what was sent then is stale.
+func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, own document.Hash, again bool) (*Detached, error) {
 	began := time.Now()
 	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), nil)
 	failure, _ := errors.AsType[*peer.Error](err)
@@ -82,16 +111,16 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 		m.peers.blame(ctx, at.public, began)
 	}
 	switch {
-	case isRefused && !m.fetching.has(own, m.opts.Clock.Elapsed()):
-		return nil, true, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
+	case isRefused && !m.fetching.has(own, m.opts.Clock.Elapsed()) && !(again && m.intents.young(m.opts.Clock.Elapsed())):
+		return nil, &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
 	case failure != nil && !failure.Sent && !isRefused && !again:
-		return nil, true, &Error{
+		return nil, &Error{
 			Op: op, Code: ServerNotFound, Err: err, Advice: "Ask again when it can be reached.",
 			Message: fmt.Sprintf("%s cannot be reached; nothing has happened", at.name()),
 		}
 	case err != nil: // or refused, while an earlier copy of the request may be on its way
 		m.fetching.add(own, m.opts.Clock.Elapsed())
-		return nil, isRefused || failure != nil && !failure.Sent, &Error{
+		return nil, &Error{
 			Op: op, Code: ServerNotFound, Err: errors.Join(ErrUnknown, err),
 			Message: fmt.Sprintf("%s does not answer; whether it has detached the license is not known", at.name()),
 			Advice:  "Ask again with the same request key. Without one, the list of detached licenses there tells.",
@@ -110,12 +139,12 @@ func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, 
 	}
 	if err != nil {
 		m.peers.blame(ctx, at.public, began)
-		return nil, false, &Error{
+		return nil, &Error{
 			Op: op, Code: IncorrectResponseData, Err: errors.Join(ErrUnknown, err),
 			Message: fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err),
 			Advice:  "The list of detached licenses there tells whether one was made.",
 		}
 	}
 	m.peers.praise(at.public, 0)
-	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, true, nil
+	return &Detached{LicenseID: answer.ID, Ends: time.Unix(answer.Death, 0), License: answer.License}, nil
 }

@@ -113,6 +113,9 @@ func (in *intents) close() {
 	}
 }
 
+// young reports whether what was sent before the start may still be on its way.
+func (in *intents) young(now time.Duration) bool { return now-in.boot < recallLife }
+
 // kick lets the settling look again.
 func (in *intents) kick() {
 	select {

@@ -112,6 +112,8 @@ func (o *origin) name() string {
 	switch {
 	case o.own():
 		return "this manager"
+	case len(o.at) == 0 && o.id == 0:
+		return "the manager that was asked first"
 	case len(o.at) == 0:
 		return fmt.Sprintf("the manager with lmsId %d", o.id)
 	}
