@@ -250,10 +250,10 @@ func TestDelay(t *testing.T) {
 			t.Error(err)
 		}
 		took(2 * time.Second)
-		if _, err := k.Info(t.Context()); err != nil {
+		if _, err := k.Checkpoint(t.Context()); err != nil {
 			t.Error(err)
 		}
-		took(4 * time.Second) // three that are left of the other, and its own
+		took(8 * time.Second) // three that are left of the other, and its own
 		key.SetDelay(0, 0)
 		if _, err := k.Info(t.Context()); err != nil {
 			t.Error(err)
