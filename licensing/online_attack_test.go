@@ -171,7 +171,7 @@ func TestGivenUpAfterAnswer(t *testing.T) {
 				ctx, stop := context.WithCancel(w.ctx)
 				defer stop()
 				var closing sync.WaitGroup
-				n.heeds = close
+				n.heeds.Store(close)
 				n.after(func(from, to *machine, message []byte) {
 					switch {
 					case from != laptop || !moves(message):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,7 @@ type lines struct {
 	// then is called when a message was answered, before the answer comes.
 	then func(from, to *machine, message []byte)
 	// heeds makes an answer that comes after its context ended be lost.
-	heeds bool
+	heeds atomic.Bool
 }
 
 // fate is what happens to a message and its answer.
@@ -87,7 +88,7 @@ func (n *lines) exchange(from *machine) func(context.Context, string, []byte) ([
 		if then != nil {
 			then(from, to, message)
 		}
-		if n.heeds && ctx.Err() != nil {
+		if n.heeds.Load() && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		switch {

@@ -212,7 +212,7 @@ func TestWhoLeavesBlamesNobody(t *testing.T) {
 		defer cancel()
 		_, err := laptop.Detach(impatient, laptop.online(office, 1), nil)
 		w.refused(err, licensing.ErrUnknown)
-		n.heeds = true
+		n.heeds.Store(true)
 		leaving, leave := context.WithCancel(w.ctx)
 		n.set(func(from, _ *machine, message []byte) fate {
 			if from == laptop && moves(message) {
