@@ -170,11 +170,8 @@ func (l *Local) applyUnasked(at ledger.Position, body []byte) error {
 // remakeAsked decides on such an entry again.
 func (l *Local) remakeAsked(at ledger.Position, body []byte) ([][]byte, error) {
 	b, err := parseLocalBody[asking]("request entry", body)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case b.License != 0:
-		return l.answered(b.Request, l.held(b.License, b.Origin), at.Time)
 	}
-	return l.answered(b.Request, nil, at.Time)
+	return l.answered(b.Request, l.held(b.License, b.Origin), at.Time)
 }

@@ -91,6 +91,9 @@ func (m *Manager) askElsewhere(ctx context.Context, at *origin, r detach.DetachR
 
 // askedInVain enters that nothing has come of that, and never will.
 func (m *Manager) askedInVain(ctx context.Context, r detach.DetachRequest) {
+	if r.Request.Key == (document.Hash{}) {
+		return
+	}
 	_, err := m.local.Do(ctx, func(s *detach.Local, now ledger.Moment) ([][]byte, error) {
 		return s.AskedInVain(r.Request, now.Unix)
 	})
