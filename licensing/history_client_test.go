@@ -237,9 +237,11 @@ func (c *client) cancel(offline bool) {
 	case before.any: // it is pending: given back for certain, and handed over by itself
 		c.note(isGiven, l, call, end, nil)
 		c.note(comesHome, l, call, open, nil)
-	case codeOf(err) == licensing.DetachedLicenseNotFound && l.forgotten.Load(): // by this too, perhaps
+	case codeOf(err) == licensing.DetachedLicenseNotFound && l.forgotten.Load(): // by this too, perhaps, and is handed over by itself
 		c.note(isGiven, l, call, end, uncertainly)
-		c.note(comesHome, l, call, end, uncertainly)
+		if !offline {
+			c.note(comesHome, l, call, open, uncertainly)
+		}
 	case codeOf(err) == licensing.DetachedLicenseNotFound:
 		c.note(isGone, l, call, end, nil)
 	default:

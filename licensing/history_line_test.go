@@ -60,9 +60,8 @@ func (n *node) start() {
 	n.process.Store(p)
 }
 
-// stop ends the program, in good order or by a crash, and says whether it came to
-// record its end.
-func (n *node) stop(crash bool) (recorded bool) {
+// stop ends the program, in good order or by a crash.
+func (n *node) stop(crash bool) {
 	n.w.Helper()
 	p := n.process.Swap(nil)
 	if p == nil {
@@ -71,14 +70,13 @@ func (n *node) stop(crash bool) (recorded bool) {
 	p.dead.Store(crash)
 	n.front.shut()
 	if !crash {
-		recorded = n.Close(n.w.ctx) == nil
+		n.Close(n.w.ctx)
 	}
 	p.end()
 	p.server.Close()
 	<-p.served
 	n.crash()
 	p.lines.CloseIdleConnections()
-	return recorded
 }
 
 // revive starts the program anew, all plugged in.

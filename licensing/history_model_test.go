@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,7 +67,7 @@ const (
 	isGiven                // it was given back
 	comesHome              // its return was entered
 	mayRun                 // a program was granted
-	mayHaveRun             // nobody knows whether one was: the computer's program crashed
+	mayHaveRun             // nobody knows whether one was: the computer's program ended, and may not have recorded it
 	isHeld                 // refused: one is out to the computer
 	isFull                 // refused: too few seats
 	isKnown                // refused: the license's file is of no use (any more)
@@ -112,6 +113,9 @@ func (e event) String() string {
 	}
 	if e.strict {
 		s += ", by this"
+	}
+	if e.time != 0 {
+		s += fmt.Sprint(", ", e.time)
 	}
 	if e.why != "" {
 		s += "; answered: " + e.why
@@ -202,6 +206,11 @@ func (all shelves) step(e event, doubts []event) (next shelves) {
 		concerns = func(d event) bool { return d.verb == leaves && d.duration < 3600 }
 	}
 	for _, p := range all {
+		concerns := concerns
+		if p.short(doubts, concerns) { // what sets seats free elsewhere matters
+			own := concerns
+			concerns = func(d event) bool { return own(d) || d.verb != leaves }
+		}
 		enter := func(from shelves) (possible bool) {
 			for _, p := range from {
 				for _, q := range p.step(e) {
@@ -216,6 +225,17 @@ func (all shelves) step(e event, doubts []event) (next shelves) {
 	}
 	slices.SortFunc(next, shelf.compare)
 	return next
+}
+
+// short reports whether a license that may have been made, of those that concern,
+// finds too few seats.
+func (p shelf) short(doubts []event, concerns func(event) bool) bool {
+	for n, d := range doubts {
+		if p.doubts[n/64]&(1<<(n%64)) != 0 && d.verb == leaves && d.seats > p.free() && concerns(d) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p shelf) compare(q shelf) int {
@@ -514,14 +534,13 @@ func tell(part []porcupine.Operation, seats int, start time.Time) string {
 		}
 		return some
 	}
-	n := 1
-	for ; n < len(part); n++ {
-		if judged(upTo(n), seats, start) != porcupine.Ok {
-			break
-		}
-	}
+	n := 1 + sort.Search(len(part)-1, func(i int) bool { return judged(upTo(i+1), seats, start) == porcupine.Illegal })
 	var b strings.Builder
-	for _, o := range upTo(n)[max(0, n-25):] {
+	some := upTo(n)
+	for i, o := range some {
+		if i+1 < len(some) && o.Input.(event).verb == timeIs && some[i+1].Input.(event).verb == timeIs {
+			continue // of a row of turns the last one
+		}
 		fmt.Fprintf(&b, "  %5d to %5d  %v\n", o.Call, o.Return, o.Input)
 	}
 	return b.String()
@@ -571,6 +590,16 @@ func TestHistoryChecker(t *testing.T) {
 		"undone, but it stays out": {[]at{
 			perhaps(at{1, 4, event{verb: leaves, op: 5, seats: 1}}), perhaps(at{1, 4, event{verb: comesHome, op: 5}}), {5, 6, event{verb: outIs, license: 7}}, {7, 8, event{verb: freeIs, seats: 2}},
 		}, false},
+		"a seat that perhaps came home, perhaps left again": {[]at{
+			out(1, 2, 0, 7), out(1, 2, 1, 8), of(3, 4, getsIn, 1, 8), of(5, 6, isGiven, 1, 8), perhaps(of(7, open, comesHome, 1, 8)),
+			perhaps(at{8, 9, event{verb: leaves, computer: 2, op: 5, seats: 1, duration: 60}}), {10, 11, event{verb: outIs, computer: 2, license: 9}},
+		}, true},
+		"the same, and it died": {[]at{
+			out(1, 2, 0, 7), out(1, 2, 1, 8), of(3, 4, getsIn, 1, 8), of(5, 6, isGiven, 1, 8), perhaps(of(7, open, comesHome, 1, 8)),
+			perhaps(at{8, open, event{verb: leaves, computer: 2, op: 5, seats: 1, duration: 60}}), {10, 11, event{verb: timeIs, time: start.Unix() + 30}},
+			{12, 13, event{verb: outIs, computer: 2, license: 9}}, {14, 15, event{verb: timeIs, time: start.Unix() + 60}},
+			{16, 17, event{verb: outIs, computer: 2, license: 0}}, {18, 19, event{verb: timeIs, time: start.Unix() + 80}}, {20, 21, event{verb: freeIs, seats: 2}},
+		}, true},
 		"early expiry": {[]at{out(1, 2, 0, 7), {3, 4, event{verb: timeIs, time: start.Unix() + 59}}, {5, 6, event{verb: freeIs, seats: 2}}}, false},
 		"expiry":       {[]at{out(1, 2, 0, 7), {3, 4, event{verb: timeIs, time: start.Unix() + 60}}, {5, 6, event{verb: freeIs, seats: 2}}}, true},
 	} {

@@ -436,12 +436,9 @@ func (h *history) restart(n *node, crash bool) {
 	h.armed = nil
 	delete(h.broken, n)
 	call := h.moment()
-	recorded := n.stop(crash)
+	n.stop(crash)
 	n.revive()
 	end := h.moment()
-	if recorded {
-		return
-	}
 	for f := range uint32(historyFeatures) {
 		h.add(event{verb: mayHaveRun, feature: f + 1, computer: n.number}, call, end)
 	}
