@@ -258,6 +258,7 @@ func (p shelf) compare(q shelf) int {
 func (p shelf) step(e event) (next []shelf) {
 	s := p.stays[e.computer]
 	same := s.is(e)
+	sure := same && (e.license == 0 || s.license != 0) // else it may be another one that nobody was told of
 	become := func(at place) {
 		q := p
 		t := s
@@ -296,25 +297,20 @@ func (p shelf) step(e event) (next []shelf) {
 			become(installedThere)
 		}
 	case isGiven:
-		switch {
-		case same && s.at == inFile && e.named: // it never worked
-		case same: // or was declined
+		if same && (s.at != inFile || !e.named) { // a named one that never worked is not declined
 			become(givenBack)
-		default:
-			goOn(true) // it was, and is home
 		}
+		goOn(!sure) // it was, and is home
 	case comesHome:
-		switch {
-		case same && (s.at == givenBack || s.at == inFile && !e.named): // undone without ever having worked
+		if same && (s.at == givenBack || s.at == inFile && !e.named) { // undone without ever having worked
 			become(atHome)
 			if s.granted {
 				q := next[len(next)-1]
 				q.ending += s.seats
 				next = append(next, q)
 			}
-		case !same && !e.strict:
-			goOn(true)
 		}
+		goOn(!sure && !e.strict)
 	case mayRun:
 		if same && s.at == installedThere {
 			become(installedThere)
@@ -329,13 +325,13 @@ func (p shelf) step(e event) (next []shelf) {
 	case isFull:
 		goOn(s.at == atHome && p.free() < e.seats)
 	case isKnown:
-		goOn(!same || s.at != inFile)
+		goOn(!sure || s.at != inFile)
 	case isGone:
-		goOn(!same || s.at != installedThere)
+		goOn(!sure || s.at != installedThere)
 	case isNotOut:
-		goOn(!same)
+		goOn(!sure)
 	case isSpent:
-		goOn(!same || s.at == givenBack)
+		goOn(!sure || s.at == givenBack)
 	case freeIs:
 		goOn(p.free() == e.seats)
 	case outIs:
@@ -590,6 +586,9 @@ func TestHistoryChecker(t *testing.T) {
 		"undone, but it stays out": {[]at{
 			perhaps(at{1, 4, event{verb: leaves, op: 5, seats: 1}}), perhaps(at{1, 4, event{verb: comesHome, op: 5}}), {5, 6, event{verb: outIs, license: 7}}, {7, 8, event{verb: freeIs, seats: 2}},
 		}, false},
+		"a file of no use, of another license that nobody was told of": {[]at{
+			perhaps(at{1, 2, event{verb: leaves, op: 5, seats: 2, duration: 60}}), of(3, 4, isFull, 1, 0), of(5, 6, isKnown, 0, 9),
+		}, true},
 		"a seat that perhaps came home, perhaps left again": {[]at{
 			out(1, 2, 0, 7), out(1, 2, 1, 8), of(3, 4, getsIn, 1, 8), of(5, 6, isGiven, 1, 8), perhaps(of(7, open, comesHome, 1, 8)),
 			perhaps(at{8, 9, event{verb: leaves, computer: 2, op: 5, seats: 1, duration: 60}}), {10, 11, event{verb: outIs, computer: 2, license: 9}},
