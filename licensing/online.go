@@ -269,10 +269,7 @@ func (m *Manager) intendDetach(ctx context.Context, id uint64, at *origin, key u
 		}
 		intent := detach.Intent{
 			ID: id, Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
-			// An origin's clock that is ahead ends the license earlier, and one that is
-			// behind is no later than the request's way there by its own.
-			Until:   now.Unix + r.Duration + int64(recallLife/time.Second),
-			Request: r.Request,
+			Until: seatHome(r.Duration, now.Unix), Request: r.Request,
 		}
 		intent.Ask = document.Encode(newAsk(key, self, r, own))
 		return s.Intend(intent, now.Unix)
