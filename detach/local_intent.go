@@ -276,7 +276,7 @@ func (l *Local) applyIntended(at ledger.Position, body []byte) error {
 	}
 	l.intend(&i)
 	if h == nil { // no license yet
-		l.know(localRequest{RequestKey: i.Request, until: max(at.Time+requestLife, i.Until)})
+		l.know(localRequest{RequestKey: i.Request, until: knownUntil(i.Until, at.Time)})
 		return nil
 	}
 	l.remember(i.Request, h, at.Time)

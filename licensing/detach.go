@@ -95,6 +95,19 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && request.Request.Key == (document.Hash{}) {
 		return nil, fail(op, unknown)
 	}
+	var before *denial
+	switch at, err := m.askedBefore(request.Request); {
+	case err != nil:
+		return nil, fail(op, err)
+	case at != nil && unknown != nil:
+		return nil, fail(op, &doubted{unknown})
+	case at != nil:
+		out, no, err := m.fetchFrom(ctx, op, at, req.Key, request, true)
+		if no == nil {
+			return out, err
+		}
+		before = no
+	}
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
 		if unknown != nil {
 			// The license may be in a batch that was in doubt until now.
@@ -114,7 +127,9 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		case why == nil && !at[0].own() && unknown != nil:
 			err = unknown
 		case why == nil && !at[0].own():
-			return m.fetchKnown(ctx, op, at, req.Key, request)
+			return m.fetchKnown(ctx, op, at, req.Key, request, before)
+		case before != nil:
+			return nil, fail(op, before.err)
 		case at == nil && unseen:
 			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
 		}

@@ -95,3 +95,28 @@ func TestUnsentAskedAgainLate(t *testing.T) {
 		})
 	}
 }
+
+// What was fetched at the second asking, almost a license's life after the first, is
+// known here until it is dead.
+func TestFetchedLateIsKnown(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, desk, laptop, n := across(w)
+		ask := func() (*licensing.Detached, error) { return desk.Detach(w.ctx, office.request(laptop, 1), askedOnce) }
+		n.set(losing(false))
+		_, err := ask()
+		w.refused(err, licensing.ErrUnknown)
+		n.set(nil)
+		w.pass(23 * time.Hour)
+		w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+		d, err := ask()
+		w.ok(err)
+		w.pass(23 * time.Hour)
+		if out := office.look().Detached; len(out) != 1 || out[0].ID != d.LicenseID {
+			t.Errorf("out: %+v", out)
+		}
+		w.refused(desk.RemoveFingerprint(w.ctx, laptop.id, askedOnce), licensing.InvalidParameter)
+		w.pass(2 * time.Hour)
+		w.ok(desk.RemoveFingerprint(w.ctx, laptop.id, askedOnce))
+		w.checkPromises()
+	})
+}

@@ -142,7 +142,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		return pending(i, own.Code, own.Message, err)
 	case isRefused:
 		m.intents.hurry(i.ID)
-		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
+		return refusedBy(at, refused)
 	case certain:
 		return &Error{
 			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err,
