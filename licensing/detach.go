@@ -84,7 +84,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if err != nil {
 		return nil, err
 	}
-	defer func() { done(err) }()
+	defer func() { err = anew(err); done(err) }()
 	if !req.Offline {
 		return m.detachOnline(ctx, op, req, request)
 	}
@@ -138,6 +138,14 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		err = &doubted{err} // the manager that had the key then may have made it
 	}
 	return out, fail(op, err)
+}
+
+// anew gives better advice where the license of a request key is no more.
+func anew(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok && (e.Code == InvalidUpdateOrAlreadyInstalled || e.Code == DetachedLicenseExpired) {
+		e.Advice = "To have another license, ask with a new request key."
+	}
+	return err
 }
 
 // again gives the license that was made in the pool of a key under a request key

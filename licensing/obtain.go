@@ -63,9 +63,18 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	}
 	m.peers.praise(i.PeerKey, i.Key)
 	in, err := m.installObtained(ctx, i, license)
-	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
+	_, ruled := errors.AsType[*detach.Refusal](err)
+	switch {
+	case err == nil:
+	case ruled: // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
-	} else if err != nil && !errors.Is(err, ErrUnknown) {
+	case errors.Is(err, ErrUnknown):
+		err = &Error{
+			Op: "detach", Code: GetResponseFailed, Intent: i.ID, Err: err,
+			Message: fmt.Sprintf("the license has come; whether it is installed is not known, and if not, the detach is pending as operation %d", i.ID),
+			Advice:  "Ask again with the same request key. Without one, the list of keys tells: what is not installed is undone.",
+		}
+	default:
 		err = pending(i, codeOfFailure(err), "the license has come, but is not installed yet", err)
 	}
 	return in, err
@@ -219,8 +228,15 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 	return license, nil
 }
 
-// installObtained installs a license and settles its intent, in one batch.
+// installObtained installs a license and settles its intent, in one batch. Nothing is
+// installed for who has left; who leaves only then is waited for: he would be told an
+// error, and have the license.
 func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license *document.License) (*detach.Installed, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), actWithin)
+	defer cancel()
 	return m.enterLicense(ctx, license, func(s *detach.Local, now int64) ([][]byte, error) {
 		if s.Intent(i.ID) == nil {
 			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}
