@@ -232,8 +232,13 @@ func detachesWith(state *detach.Local, public []byte) (n int) {
 
 // drop settles a detach that has reached nobody, or that was refused for certain.
 func (m *Manager) drop(ctx context.Context, i *detach.Intent) error {
+	return m.end(ctx, i, detach.OutcomeNothing)
+}
+
+// end settles a detach of which nothing is installed here.
+func (m *Manager) end(ctx context.Context, i *detach.Intent, outcome detach.Outcome) error {
 	_, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-		return s.Settle(i.ID, detach.OutcomeNothing), nil
+		return s.Settle(i.ID, outcome), nil
 	})
 	if err == nil {
 		m.intents.release(i.ID)
