@@ -58,10 +58,11 @@
 // answers the same key with the same license, and the batch that installs the
 // license settles the intent. An intent whose caller was told that the other fell
 // silent is recalled, and a license that it had brought about is given back
-// without ever having worked. A return is done when the origin's key has signed
-// for it. A detach that another manager makes for a third computer is known here under
-// its request key before it is sent. So whatever dies, the seat is in one place in the end, and in none for no
-// longer than until the license's death time.
+// without ever having worked; nothing is made for one that the license would
+// outlive. A return is done when the origin's key has signed
+// for it. A detach that another manager makes for a third computer is known here
+// under its request key before it is sent. So whatever dies, the seat is in one
+// place in the end, and in none for no longer than until the license's death time.
 //
 // # The rooms
 //

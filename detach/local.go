@@ -287,6 +287,7 @@ type localRequest struct {
 	document.RequestKey
 	license, origin uint64 // 0 where no license was concerned
 	until           int64  // known until then, Unix seconds
+	over            bool   // a license was made that never came here, or came another way, and is no more
 	peer            string // the public key of the manager that was asked, and it may come to nothing; else ""
 }
 

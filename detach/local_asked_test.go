@@ -149,8 +149,22 @@ func TestAskedElsewhere(t *testing.T) {
 	if before, err := w.state.Asked(request, w.now); !before || err != nil {
 		t.Errorf("it is not known: %v", err)
 	}
-	if peer, err := w.state.AskedOf(request, w.now); !bytes.Equal(peer, somePeer) || err != nil {
-		t.Errorf("%x was asked, %v", peer, err)
+	if peer, known, err := w.state.AskedOf(request, w.now); !bytes.Equal(peer, somePeer) || known != until || err != nil {
+		t.Errorf("%x was asked, known until %d, %v", peer, known, err)
+	}
+	// Asked again, it is known for as long as what is asked for then lives; nobody else is
+	// asked meanwhile.
+	until += requestLife
+	_, err = w.state.AskElsewhere(request, bytes.Repeat([]byte{8}, 32), until, w.now)
+	wantCode(t, err, code.InvalidParameter)
+	w.must(w.state.AskElsewhere(request, somePeer, until, w.now))
+	w.now = until - 1
+	w.must(w.state.Mark(60, 600), nil)
+	if peer, known, err := w.state.AskedOf(request, w.now); !bytes.Equal(peer, somePeer) || known != until || err != nil {
+		t.Errorf("asked again of %x, known until %d, %v", peer, known, err)
+	}
+	if n := w.state.lapses.Len(); n != 1 {
+		t.Errorf("%d requests lapse", n)
 	}
 	w.must(w.state.AskedInVain(request, w.now))
 	if entries, err := w.state.AskedInVain(request, w.now); len(entries) != 0 || err != nil {
@@ -163,6 +177,8 @@ func TestAskedElsewhere(t *testing.T) {
 	if entries, err := w.state.AskedInVain(asked(2, 1), w.now); len(entries) != 0 || err != nil {
 		t.Errorf("what happened here is said to be in vain: %d entries, %v", len(entries), err)
 	}
+	_, err = w.state.AskElsewhere(asked(2, 1), somePeer, w.now+9*requestLife, w.now)
+	wantCode(t, err, code.InvalidParameter)
 	for _, until := range []int64{-1, 0, w.now, document.MaxTime + 1} {
 		if entries, err := w.state.AskElsewhere(asked(3, 1), somePeer, until, w.now); err == nil {
 			t.Errorf("until %d: %d entries", until, len(entries))
@@ -340,6 +356,8 @@ func TestJudgeOfRequestEntries(t *testing.T) {
 		"until never":              elsewhere(asked(3, 1), somePeer, -1),
 		"until far too late":       elsewhere(asked(3, 1), somePeer, document.MaxTime+1),
 		"elsewhere, known":         elsewhere(asked(1, 1), somePeer, w.now+60),
+		"elsewhere, known as long": elsewhere(asked(2, 1), somePeer, w.now+60),
+		"elsewhere, of another":    elsewhere(asked(2, 1), bytes.Repeat([]byte{8}, 32), w.now+9*requestLife),
 		"elsewhere, other request": elsewhere(asked(1, 2), somePeer, w.now+60),
 		"elsewhere without a key":  elsewhere(document.RequestKey{}, somePeer, w.now+60),
 		"of nobody":                elsewhere(asked(3, 1), nil, w.now+60),

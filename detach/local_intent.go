@@ -51,6 +51,7 @@ const (
 	OutcomeInstalled Outcome = 1 // the license of a detach is installed here
 	OutcomeNothing   Outcome = 2 // it was refused, or never reached the other: no seat has left
 	OutcomeReturned  Outcome = 3 // the origin's key has signed for the return
+	OutcomeOver      Outcome = 4 // the license of a detach was made, and is no more: the seats are home, or on their way by another return
 )
 
 // settled is the body of an [entryIntentSettled].
@@ -143,8 +144,13 @@ func (l *Local) Abandoned(license, origin uint64) bool {
 // given back, DetachedLicenseExpired and InvalidParameter.
 func (l *Local) Obtained(request document.RequestKey, now int64) (*Installed, error) {
 	repeated, err := l.repeated(request, now)
-	if err != nil || repeated == nil || repeated.license == 0 {
+	switch {
+	case err != nil || repeated == nil:
 		return nil, err
+	case repeated.over:
+		return nil, refuse(code.InvalidUpdateOrAlreadyInstalled, "the license that was made under this request key came home")
+	case repeated.license == 0:
+		return nil, nil
 	}
 	switch h := l.held(repeated.license, repeated.origin); {
 	case h == nil:
@@ -230,6 +236,8 @@ func (l *Local) Decline(id uint64, license *document.License, back *document.Ret
 		return nil, nil
 	case was != nil && was.state == heldLive && bytes.Equal(was.installed.License.Head.KeyPublic, license.Head.KeyPublic):
 		return l.SettleInstalled(id, license.Terms.License), nil
+	case was != nil && was.state != heldLive && was.declined == nil:
+		return l.Settle(id, OutcomeOver), nil
 	case was != nil:
 		return l.Settle(id, OutcomeNothing), nil
 	}
@@ -276,7 +284,7 @@ func (l *Local) applyIntended(at ledger.Position, body []byte) error {
 	}
 	l.intend(&i)
 	if h == nil { // no license yet
-		l.know(localRequest{RequestKey: i.Request, until: max(at.Time+requestLife, i.Until)})
+		l.know(localRequest{RequestKey: i.Request, until: knownUntil(i.Until, at.Time)})
 		return nil
 	}
 	l.remember(i.Request, h, at.Time)
@@ -305,6 +313,11 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 	case i.Kind == IntentDetach && b.Outcome == OutcomeNothing:
 		if r, ok := l.requests.Get(localRequest{RequestKey: i.Request}); ok && r.license == 0 { // it may be asked for anew
 			l.unknow(i.Request)
+		}
+	case i.Kind == IntentDetach && b.Outcome == OutcomeOver:
+		if r, ok := l.requests.Get(localRequest{RequestKey: i.Request}); ok && r.license == 0 {
+			r.over = true
+			l.know(r)
 		}
 	case i.Kind == IntentReturn && b.Outcome == OutcomeReturned:
 		if was := l.held(i.License, i.Key); was != nil && was.state == heldCancelled {

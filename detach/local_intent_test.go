@@ -371,3 +371,29 @@ func TestHiddenFromOthers(t *testing.T) {
 		t.Errorf("here: %v", err)
 	}
 }
+
+// A detach whose license came another way and was given back is over: its request has its
+// answer, as long as it would be known, and may not be asked for anew.
+func TestDetachIsOver(t *testing.T) {
+	w := newLocalWorld(t)
+	l := w.issue(1, 1)
+	w.intend(w.wish(1, 5, asked(1, 1)))
+	until := w.state.Intent(1<<40 + 5).Until
+	if err := w.install(l); err != nil {
+		t.Fatal(err)
+	}
+	back, err := w.cancel(1, document.RequestKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.must(w.state.Decline(1<<40+5, l, back, document.Hash{7}))
+	for ; w.now < max(until, start+requestLife)-1; w.now = max(until, start+requestLife) - 1 {
+		_, err = w.state.Obtained(asked(1, 1), w.now)
+		wantCode(t, err, code.InvalidUpdateOrAlreadyInstalled)
+		_, err = w.state.Asked(asked(1, 2), w.now)
+		wantCode(t, err, code.InvalidParameter)
+	}
+	if err := w.state.Apply(w.position(0), document.EncodeEntry(entryIntentSettled, settled{ID: 1<<40 + 5, Outcome: OutcomeOver})); err == nil {
+		t.Error("it is over twice")
+	}
+}

@@ -87,28 +87,38 @@ func (l *Local) answered(request document.RequestKey, h *held, now int64) ([][]b
 // AskElsewhere decides on a request that another manager, with this Ed25519 key, is
 // about to be asked for: it is known here until a time, Unix seconds, and for a day at
 // least, unless [Local.AskedInVain] says that it came to nothing. It gives the entry, or
-// none where the request is known already or has no key.
+// none where the request has no key or that manager was asked before and the request is
+// known as long. A request that was made of somebody else is refused: of this manager, or
+// of another one and it has not come to nothing.
 func (l *Local) AskElsewhere(request document.RequestKey, peer []byte, until, now int64) ([][]byte, error) {
-	if repeated, err := l.repeated(request, now); err != nil || repeated != nil || request.Key == (document.Hash{}) {
-		return nil, err
-	}
+	known, err := l.repeated(request, now)
 	switch {
+	case err != nil || request.Key == (document.Hash{}):
+		return nil, err
 	case len(peer) != ed25519.PublicKeySize:
 		return nil, fmt.Errorf("a manager's key has %d bytes", len(peer))
 	case until <= now || until > document.MaxTime:
 		return nil, fmt.Errorf("a request is to be known until %d, at %d", until, now)
+	case known != nil && known.peer != string(peer):
+		return nil, refuse(code.InvalidParameter, "this request key was used with another manager")
+	case known != nil && known.until >= knownUntil(until, now):
+		return nil, nil
 	}
 	return [][]byte{document.EncodeEntry(entryAskedElsewhere, askingElsewhere{Request: request, Peer: peer, Until: until})}, nil
 }
 
+// knownUntil is how long a request is known that is to be known until a time, entered now.
+func knownUntil(until, now int64) int64 { return max(now+requestLife, until) }
+
 // AskedOf gives the key of the manager that was asked for the very request under its
-// request key, nil for none. It has not come to nothing so far.
-func (l *Local) AskedOf(request document.RequestKey, now int64) ([]byte, error) {
+// request key, nil for none, and until when that is known, Unix seconds. It has not come
+// to nothing so far.
+func (l *Local) AskedOf(request document.RequestKey, now int64) (peer []byte, until int64, err error) {
 	known, err := l.repeated(request, now)
 	if err != nil || known == nil || known.peer == "" {
-		return nil, err
+		return nil, 0, err
 	}
-	return []byte(known.peer), nil
+	return []byte(known.peer), known.until, nil
 }
 
 // AskedInVain decides on forgetting a request of [Local.AskElsewhere] that was refused
@@ -149,9 +159,9 @@ func (l *Local) applyAskedElsewhere(at ledger.Position, body []byte) error {
 		return err
 	}
 	if entries, err := l.AskElsewhere(b.Request, b.Peer, b.Until, at.Time); err != nil || len(entries) == 0 {
-		return cmp.Or(err, errors.New("a request is entered that is known, or has no key"))
+		return cmp.Or(err, errors.New("a request is entered that is known as long, or has no key"))
 	}
-	l.know(localRequest{RequestKey: b.Request, until: max(at.Time+requestLife, b.Until), peer: string(b.Peer)})
+	l.know(localRequest{RequestKey: b.Request, until: knownUntil(b.Until, at.Time), peer: string(b.Peer)})
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
 // losing loses what matters, greetings too where all is set.
@@ -45,6 +46,40 @@ func TestDoneOnlineIsNeverDenied(t *testing.T) {
 		w.ok(give(ended))
 		if office.free(1) != 3 {
 			t.Errorf("%d free", office.free(1))
+		}
+	})
+}
+
+// A license that has come and whose installation is stored, but not signed by the anchor
+// yet, is not denied: whatever the manager that gave it says by then.
+func TestInstalledInDoubtIsNotDenied(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		var faults []*simulator.Armed
+		n.set(func(from, _ *machine, message []byte) fate {
+			if from == laptop && moves(message) {
+				for range 60 {
+					faults = append(faults, laptop.safe.FailNth(0, simulator.LoseRequest))
+				}
+			}
+			return arrives
+		})
+		ask := func() (*licensing.Detached, error) {
+			return laptop.Detach(w.ctx, laptop.online(office, 1), askedOnce)
+		}
+		_, err := ask()
+		w.refused(err, licensing.ErrUnknown)
+		n.set(nil)
+		w.ok(office.RemoveFingerprint(w.ctx, laptop.id, nil))
+		_, err = ask()
+		w.refused(err, licensing.ErrUnknown)
+		for _, f := range faults {
+			f.Disarm()
+		}
+		d, err := ask()
+		w.ok(err)
+		if g, err := laptop.check(1); err != nil || g.LicenseID != d.LicenseID {
+			t.Errorf("detached %+v, granted %+v, %v", d, g, err)
 		}
 	})
 }

@@ -84,7 +84,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	if err != nil {
 		return nil, err
 	}
-	defer func() { done(err) }()
+	defer func() { err = anew(err); done(err) }()
 	if !req.Offline {
 		return m.detachOnline(ctx, op, req, request)
 	}
@@ -94,6 +94,19 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	var unknown error
 	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && request.Request.Key == (document.Hash{}) {
 		return nil, fail(op, unknown)
+	}
+	var before *denial
+	switch at, err := m.askedBefore(request.Request); {
+	case err != nil:
+		return nil, fail(op, err)
+	case at != nil && unknown != nil:
+		return nil, fail(op, &doubted{unknown})
+	case at != nil:
+		out, no, err := m.fetchFrom(ctx, op, at, req.Key, request, true)
+		if no == nil {
+			return out, err
+		}
+		before = no
 	}
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
 		if unknown != nil {
@@ -114,7 +127,9 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		case why == nil && !at[0].own() && unknown != nil:
 			err = unknown
 		case why == nil && !at[0].own():
-			return m.fetchKnown(ctx, op, at, req.Key, request)
+			return m.fetchKnown(ctx, op, at, req.Key, request, before)
+		case before != nil:
+			return nil, fail(op, before.err)
 		case at == nil && unseen:
 			err = &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here, and %v", req.Key, why)}
 		}
@@ -123,6 +138,14 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		err = &doubted{err} // the manager that had the key then may have made it
 	}
 	return out, fail(op, err)
+}
+
+// anew gives better advice where the license of a request key is no more.
+func anew(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok && (e.Code == InvalidUpdateOrAlreadyInstalled || e.Code == DetachedLicenseExpired) {
+		e.Advice = "To have another license, ask with a new request key."
+	}
+	return err
 }
 
 // again gives the license that was made in the pool of a key under a request key

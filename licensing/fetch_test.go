@@ -1,6 +1,7 @@
 package licensing_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/storage/memory"
+	"github.com/sojournlm/sojourn/storage/storagetest"
 )
 
 // What was sent before a start may still arrive: until it is stale, no refusal of the
@@ -58,21 +60,195 @@ func TestRefusedAfterAStart(t *testing.T) {
 	})
 }
 
+// One message of a fetch was lost. What the office refuses afterwards is told when the
+// message is stale, however often it is asked meanwhile; that it may not be asked any more
+// says nothing about what was done before.
+func TestRefusedIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil   func(w *world, office, desk, laptop *machine)
+		code    licensing.Code
+		unknown bool
+	}{
+		"no seats": {func(w *world, office, _, laptop *machine) {
+			office.lend(w.laptop("TABLET", office), 1)
+		}, licensing.FeatureResourceExhaust, false},
+		"not admitted": {func(w *world, office, desk, _ *machine) {
+			w.ok(office.RemoveFingerprint(w.ctx, desk.id, nil))
+		}, licensing.OperationIsNotAllowed, true},
+	} {
+		for _, reopen := range []bool{false, true} {
+			inBubble(t, func(w *world) {
+				office, desk, laptop, n := across(w)
+				request := office.request(laptop, 1)
+				request.Seats = 3
+				ask := func() error { _, err := desk.Detach(w.ctx, request, askedOnce); return err }
+				n.set(losing(false))
+				w.refused(ask(), licensing.ErrUnknown)
+				n.set(nil)
+				tt.spoil(w, office, desk, laptop)
+				if reopen {
+					desk.reopen()
+				}
+				var err error
+				for range 11 {
+					w.turn(time.Minute)
+					time.Sleep(time.Minute)
+					err = ask()
+					w.refused(err, tt.code)
+				}
+				if errors.Is(err, licensing.ErrUnknown) != tt.unknown {
+					t.Errorf("%s, reopened %v: eleven minutes later: %v", name, reopen, err)
+				}
+				w.checkPromises()
+			})
+		}
+	}
+}
+
+// Who leaves while a manager is being greeted is told that nothing has happened, and the
+// request key is free.
+func TestLeftWhileGreeting(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, desk, laptop, n := across(w)
+		ctx, leave := context.WithCancel(w.ctx)
+		n.set(func(from, _ *machine, _ []byte) fate {
+			if from == desk {
+				leave()
+				return lost
+			}
+			return arrives
+		})
+		_, err := desk.Detach(ctx, office.request(laptop, 1), askedOnce)
+		if w.refused(err); errors.Is(err, licensing.ErrUnknown) {
+			t.Errorf("it was never sent, and may have happened: %v", err)
+		}
+		w.refused(desk.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.NoResultsFound)
+	})
+}
+
+// rivals are an office and an annex that tell of one key, a desk that reaches both, and a
+// laptop that all know.
+func rivals(w *world) (office, annex, desk, laptop *machine, n *lines) {
+	office, annex = w.office(feature(1, 3)), w.bare("ANNEX", memory.New())
+	annex.addKey(worldKey) // of the same id
+	w.ok(annex.boot())
+	w.ok(annex.Install(w.ctx, annex.pool(feature(1, 3)), nil))
+	desk, laptop = w.laptop("DESK", office, annex), w.laptop("LAPTOP", office, annex)
+	n = w.connect(office, annex, desk)
+	w.ok(desk.know(laptop))
+	w.ok(desk.know(office))
+	w.ok(desk.know(annex))
+	w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+	return office, annex, desk, laptop, n
+}
+
+// The license that was fetched under a request key came home: asked again, nobody makes
+// another, and the key is good for nothing else.
+func TestFetchedCameHome(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, annex, desk, laptop, _ := rivals(w)
+		w.pass(30 * time.Minute) // no refusal is in doubt any more
+		w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+		ask := func() (*licensing.Detached, error) { return desk.Detach(w.ctx, office.request(laptop, 1), askedOnce) }
+		d, err := ask()
+		w.ok(err)
+		w.ok(laptop.Install(w.ctx, d.License, nil))
+		back, home := laptop.giveBack(d.LicenseID), office
+		if len(annex.look().Detached) == 1 {
+			home = annex
+		}
+		w.ok(home.Install(w.ctx, back, nil))
+		for range 2 {
+			_, err = ask()
+			w.refused(err, licensing.InvalidUpdateOrAlreadyInstalled)
+			w.refused(desk.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.InvalidParameter)
+		}
+		if n := len(office.look().Detached) + len(annex.look().Detached); n != 0 {
+			t.Errorf("%d licenses were made under the request key of one that came home", n)
+		}
+	})
+}
+
+// What another manager was asked for, and may have made, is asked of that one alone, also
+// when the key is plugged in here; where that made none, it is made here.
+func TestFetchedThenPluggedIn(t *testing.T) {
+	for first, want := range map[fate]int{answered: 1, lost: 0} {
+		inBubble(t, func(w *world) {
+			office, annex, desk, laptop, n := rivals(w)
+			desk.addKey(worldKey)
+			desk.reopen()
+			w.ok(desk.Install(w.ctx, desk.pool(feature(1, 3)), nil))
+			desk.keys[0].Unplug()
+			w.await("the desk sees a key elsewhere", func() bool { return desk.sees(worldKey) })
+			ask := func() error { _, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce); return err }
+			n.set(func(from, _ *machine, message []byte) fate {
+				if from == desk && moves(message) {
+					return first
+				}
+				return arrives
+			})
+			w.refused(ask(), licensing.ErrUnknown)
+			n.set(nil)
+			w.pass(30 * time.Minute)
+			if first == lost { // none of the two makes it any more
+				w.ok(office.RemoveFingerprint(w.ctx, laptop.id, nil))
+				w.ok(annex.RemoveFingerprint(w.ctx, laptop.id, nil))
+			}
+			w.ok(desk.keys[0].Plug())
+			w.await("it is made", func() bool { return ask() == nil })
+			there := len(office.look().Detached) + len(annex.look().Detached)
+			if here := len(desk.look().Detached); there != want || here != 1-want {
+				t.Errorf("the first message was %v: %d licenses were made there and %d here", first, there, here)
+			}
+		})
+	}
+}
+
+// A manager refuses, and that cannot be entered: no other is asked, for nobody would know
+// who was.
+func TestRefusalNotEntered(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, annex, desk, laptop, n := rivals(w)
+		w.pass(30 * time.Minute)
+		w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+		ask := func() error { _, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce); return err }
+		var asked []*machine
+		n.set(func(from, to *machine, message []byte) fate {
+			if from == desk && moves(message) {
+				if asked = append(asked, to); len(asked) == 1 {
+					w.ok(to.RemoveFingerprint(w.ctx, laptop.id, nil))
+				}
+			}
+			return arrives
+		})
+		n.after(func(from, _ *machine, message []byte) {
+			if from == desk && moves(message) && len(asked) == 1 {
+				desk.fail(0, storagetest.Refuse)
+			}
+		})
+		w.refused(ask(), licensing.NoResultsFound)
+		if len(asked) != 1 {
+			t.Fatalf("%d managers were asked", len(asked))
+		}
+		n.after(nil)
+		w.refused(desk.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.InvalidParameter)
+		w.ok(ask())
+		other := office
+		if asked[0] == office {
+			other = annex
+		}
+		if len(other.look().Detached) != 1 {
+			t.Error("the other has not made it")
+		}
+	})
+}
+
 // A request that one manager may have granted is asked of no other one that tells of
 // the key, whatever has become of the first.
 func TestFetchedFromOneOnly(t *testing.T) {
 	for _, reopen := range []bool{false, true} {
 		inBubble(t, func(w *world) {
-			office, annex := w.office(feature(1, 3)), w.bare("ANNEX", memory.New())
-			annex.addKey(worldKey) // of the same id
-			w.ok(annex.boot())
-			w.ok(annex.Install(w.ctx, annex.pool(feature(1, 3)), nil))
-			desk, laptop := w.laptop("DESK", office, annex), w.laptop("LAPTOP", office, annex)
-			n := w.connect(office, annex, desk)
-			w.ok(desk.know(laptop))
-			w.ok(desk.know(office))
-			w.ok(desk.know(annex))
-			w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+			office, annex, desk, laptop, n := rivals(w)
 			ask := func() error { _, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce); return err }
 			only := func(one, other *machine) {
 				n.set(func(from, to *machine, message []byte) fate {

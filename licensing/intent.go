@@ -377,8 +377,13 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 	}
 	ask.Recall = true
 	body, err := m.originBy(i.Peer, i.PeerKey).ask(ctx, verbDetach, ask, nil)
-	if r, ok := errors.AsType[*peer.Refused](err); ok && neverOut(r.Code) {
-		return m.drop(ctx, i)
+	if r, ok := errors.AsType[*peer.Refused](err); ok {
+		switch r.Code {
+		case DetachedLicenseNotFound:
+			return m.drop(ctx, i)
+		case InvalidUpdateOrAlreadyInstalled, DetachedLicenseExpired: // it was out, and is no more
+			return m.end(ctx, i, detach.OutcomeOver)
+		}
 	}
 	if err != nil {
 		return err
@@ -402,9 +407,4 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 		return m.handOver(ctx, now)
 	}
 	return nil
-}
-
-// neverOut reports whether a recalled request has no seat out, for good.
-func neverOut(c Code) bool {
-	return c == DetachedLicenseNotFound || c == InvalidUpdateOrAlreadyInstalled || c == DetachedLicenseExpired
 }

@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,20 @@ import (
 )
 
 // obtain asks the origin for the license of an intent and installs it. The caller has
-// the claim on the intent.
+// the claim on the intent. No license is made that would outlive the intent: where that
+// was recorded long ago, only what was made before is asked for, and errRecalled says
+// that there is none and that the intent has ended.
 func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Installed, error) {
 	began := time.Now()
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
-	if state, now := m.local.Read(); state.Intent(i.ID) != i { // settled while this waited
+	unsent := m.intents.unsent(i.ID)
+	if !unsent { // how it ended may be in a batch that is in doubt
+		if err := m.local.Settle(ctx); err != nil {
+			return nil, pending(i, codeOfFailure(err), "what this manager has stored last is in doubt", err)
+		}
+	}
+	state, now := m.local.Read()
+	if state.Intent(i.ID) != i { // settled while this waited
 		in, err := state.Obtained(i.Request, now.Unix)
 		if in == nil && err == nil {
 			err = errRecalled
@@ -27,8 +37,15 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	if err := document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask); err != nil {
 		return nil, err
 	}
+	check := func(ahead int64) error { return m.inTime(ahead, ask.Duration) }
+	if !covers(i.Until, ask.Duration, now.Unix) {
+		if unsent {
+			return nil, cmp.Or(m.drop(ctx, i), errRecalled)
+		}
+		ask.Recall, check = true, nil
+	}
 	at := m.originBy(i.Peer, i.PeerKey)
-	body, err := at.ask(ctx, verbDetach, ask, func(ahead int64) error { return m.inTime(ahead, ask.Duration) })
+	body, err := at.ask(ctx, verbDetach, ask, check)
 	if err == nil {
 		m.intents.reached(i.ID)
 	} else {
@@ -46,12 +63,33 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	}
 	m.peers.praise(i.PeerKey, i.Key)
 	in, err := m.installObtained(ctx, i, license)
-	if _, ruled := errors.AsType[*detach.Refusal](err); ruled { // it cannot be used here, so its seats go back at once
+	_, ruled := errors.AsType[*detach.Refusal](err)
+	switch {
+	case err == nil:
+	case ruled: // it cannot be used here, so its seats go back at once
 		m.intents.hurry(i.ID)
-	} else if err != nil && !errors.Is(err, ErrUnknown) {
+	case errors.Is(err, ErrUnknown):
+		err = &Error{
+			Op: "detach", Code: GetResponseFailed, Intent: i.ID, Err: err,
+			Message: fmt.Sprintf("the license has come; whether it is installed is not known, and if not, the detach is pending as operation %d", i.ID),
+			Advice:  "Ask again with the same request key. Without one, the list of keys tells: what is not installed is undone.",
+		}
+	default:
 		err = pending(i, codeOfFailure(err), "the license has come, but is not installed yet", err)
 	}
 	return in, err
+}
+
+// seatHome is when the seats of a license that another manager is about to be asked for
+// are home at the latest, in Unix seconds by the clock here. duration is in seconds. A
+// clock there that is ahead ends the license earlier, and one that is behind is no later
+// than the request's way there by its own.
+func seatHome(duration, now int64) int64 { return now + duration + int64(recallLife/time.Second) }
+
+// covers reports whether a license that is asked for now is dead by a time that
+// [seatHome] gave before.
+func covers(until, duration, now int64) bool {
+	return now+duration+int64(recallLife/time.Second)/2 <= until
 }
 
 // codeOfFailure is the code of an error that ended an operation under way.
@@ -113,7 +151,7 @@ func (m *Manager) unobtained(ctx context.Context, i *detach.Intent, at *origin, 
 		return pending(i, own.Code, own.Message, err)
 	case isRefused:
 		m.intents.hurry(i.ID)
-		return &detach.Refusal{Code: refused.Code, Message: refused.Message, Details: parseDetails(refused.Details)}
+		return refusedBy(at, refused)
 	case certain:
 		return &Error{
 			Op: "detach", Code: ServerNotFound, Intent: i.ID, Err: err,
@@ -190,8 +228,15 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 	return license, nil
 }
 
-// installObtained installs a license and settles its intent, in one batch.
+// installObtained installs a license and settles its intent, in one batch. Nothing is
+// installed for who has left; who leaves only then is waited for: he would be told an
+// error, and have the license.
 func (m *Manager) installObtained(ctx context.Context, i *detach.Intent, license *document.License) (*detach.Installed, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), actWithin)
+	defer cancel()
 	return m.enterLicense(ctx, license, func(s *detach.Local, now int64) ([][]byte, error) {
 		if s.Intent(i.ID) == nil {
 			return nil, &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf("operation %d was given up meanwhile", i.ID)}

@@ -232,8 +232,13 @@ func detachesWith(state *detach.Local, public []byte) (n int) {
 
 // drop settles a detach that has reached nobody, or that was refused for certain.
 func (m *Manager) drop(ctx context.Context, i *detach.Intent) error {
+	return m.end(ctx, i, detach.OutcomeNothing)
+}
+
+// end settles a detach of which nothing is installed here.
+func (m *Manager) end(ctx context.Context, i *detach.Intent, outcome detach.Outcome) error {
 	_, err := m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) {
-		return s.Settle(i.ID, detach.OutcomeNothing), nil
+		return s.Settle(i.ID, outcome), nil
 	})
 	if err == nil {
 		m.intents.release(i.ID)
@@ -269,10 +274,7 @@ func (m *Manager) intendDetach(ctx context.Context, id uint64, at *origin, key u
 		}
 		intent := detach.Intent{
 			ID: id, Kind: detach.IntentDetach, Peer: at.id, PeerKey: at.public, Key: key, Own: own,
-			// An origin's clock that is ahead ends the license earlier, and one that is
-			// behind is no later than the request's way there by its own.
-			Until:   now.Unix + r.Duration + int64(recallLife/time.Second),
-			Request: r.Request,
+			Until: seatHome(r.Duration, now.Unix), Request: r.Request,
 		}
 		intent.Ask = document.Encode(newAsk(key, self, r, own))
 		return s.Intend(intent, now.Unix)

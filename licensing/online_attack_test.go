@@ -207,3 +207,41 @@ func TestGivenUpAfterAnswer(t *testing.T) {
 		}
 	}
 }
+
+// The license of a pending detach is carried by hand, and comes home that way: no other
+// one is made under its request key.
+func TestPendingDetachCameHomeByHand(t *testing.T) {
+	for _, reopen := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			office, laptop, n := two(w)
+			ask := func() error { _, err := laptop.Detach(w.ctx, laptop.online(office, 1), askedOnce); return err }
+			n.set(func(from, _ *machine, message []byte) fate {
+				if from == laptop && moves(message) {
+					return answered
+				}
+				return arrives
+			})
+			w.refused(ask(), licensing.ErrUnknown)
+			n.set(losing(true))
+			out := office.look().Detached[0]
+			file, err := office.DownloadDetached(w.ctx, out.ID)
+			w.ok(err)
+			w.ok(laptop.Install(w.ctx, file, nil))
+			w.ok(office.Install(w.ctx, laptop.giveBack(out.ID), nil))
+			n.set(nil)
+			w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+			if reopen {
+				laptop.reopen()
+				w.await("the laptop sees the key", func() bool { return laptop.sees(worldKey) })
+			}
+			for range 2 {
+				w.refused(ask(), licensing.InvalidUpdateOrAlreadyInstalled)
+			}
+			w.refused(laptop.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.InvalidParameter)
+			if out := office.look().Detached; len(out) != 0 {
+				t.Errorf("reopened %v: out again: %+v", reopen, out)
+			}
+			w.checkPromises()
+		})
+	}
+}

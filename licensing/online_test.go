@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
+	"github.com/sojournlm/sojourn/storage/memory"
 )
 
 // lines are the network between the machines of a world, by host name.
@@ -411,4 +413,68 @@ func onlineTrap(w *world, tr trap, n int, side, key string, cancel bool) (fired 
 	}
 	w.checkPromises()
 	return true
+}
+
+// Who leaves while the license that has come is being stored has it, or is told that this
+// is not known, and as which operation it is pending.
+func TestLeftWhileInstalling(t *testing.T) {
+	for _, slow := range []time.Duration{time.Second, time.Minute} {
+		inBubble(t, func(w *world) {
+			office, disk := w.office(feature(1, 3)), &heldUp{Store: memory.New()}
+			laptop := w.bare("LAPTOP", disk)
+			w.ok(laptop.boot())
+			w.ok(office.know(laptop))
+			n := w.connect(office, laptop)
+			w.await("the laptop sees the key", func() bool { return laptop.sees(worldKey) })
+			ctx, leave := context.WithCancel(w.ctx)
+			n.after(func(from, _ *machine, message []byte) {
+				if from == laptop && moves(message) {
+					n.after(nil)
+					end := disk.hold()
+					time.AfterFunc(slow, func() { end(nil) })
+					time.AfterFunc(slow/2, leave)
+				}
+			})
+			_, err := laptop.Detach(ctx, laptop.online(office, 1), nil)
+			if slow > time.Second {
+				w.refused(err, licensing.ErrUnknown)
+				if e, _ := errors.AsType[*licensing.Error](err); e.Intent == 0 {
+					t.Errorf("it names no operation: %v", err)
+				}
+				time.Sleep(slow)
+			} else {
+				w.ok(err)
+			}
+			if _, err := laptop.check(1); err != nil {
+				t.Error(err)
+			}
+			if all := laptop.intents(); len(all) != 0 {
+				t.Errorf("pending: %+v", all)
+			}
+			w.checkPromises()
+		})
+	}
+}
+
+// The license of a request key was given back: who asks again is told what to do for
+// another one.
+func TestAdviceForAnother(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		n.set(func(from, _ *machine, message []byte) fate {
+			if from == laptop && moves(message) {
+				return answered
+			}
+			return arrives
+		})
+		ask := func() error { _, err := laptop.Detach(w.ctx, laptop.online(office, 1), askedOnce); return err }
+		w.refused(ask(), licensing.ErrUnknown)
+		n.set(nil)
+		w.await("it is undone", func() bool { return len(laptop.intents()) == 0 })
+		err := ask()
+		w.refused(err, licensing.InvalidUpdateOrAlreadyInstalled)
+		if e, _ := errors.AsType[*licensing.Error](err); !strings.Contains(e.Advice, "new request key") {
+			t.Errorf("advice: %s", e.Advice)
+		}
+	})
 }
