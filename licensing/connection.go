@@ -127,7 +127,7 @@ func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
 	ask := func(ctx context.Context) (document.Checkpoint, error) {
 		return withKey(ctx, s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
 	}
-	if pool, _ := s.served(); pool == nil { // it is being opened
+	if pool, err := s.served(); pool == nil || err == errUnmet { // it is being looked at
 		return briefly(ctx, answerWithin, ask)
 	}
 	return ask(ctx)

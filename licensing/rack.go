@@ -203,7 +203,7 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 func (r *rack) connected(at place) (*slot, error) {
 	for _, s := range r.all() {
 		s.mu.Lock()
-		here, err := s.key != nil && s.at == at, s.err
+		here, err := s.key != nil && s.at == at, s.trouble()
 		s.mu.Unlock()
 		if here {
 			return s, err

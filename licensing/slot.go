@@ -32,6 +32,7 @@ type slot struct {
 	mu      sync.Mutex
 	at      place
 	key     *device.Key                  // nil: pulled out
+	met     *device.Key                  // the connection by which the key was last held against the ledger
 	clock   *ledger.Clock                // the pool's
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
@@ -67,11 +68,11 @@ func (s *slot) carries(request document.RequestKey) error {
 // since the last batch: one more write of the key at most. Where that fails, nothing
 // is lost that was answered.
 func (s *slot) recordEnd(ctx context.Context, m *Manager) {
-	pool, _ := s.served()
-	if pool == nil || pool.Refusal() != nil || !s.present(ctx, m) {
+	pool, err := s.served()
+	if pool == nil || err != nil || pool.Refusal() != nil || !s.present(ctx, m) {
 		return
 	}
-	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+	_, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
 		if now.Err != nil {
 			return nil, now.Err
 		}
@@ -113,8 +114,7 @@ func (s *slot) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// reconnect takes a known key back, sees that it is where its pool is, and finishes
-// what was left undone when it went away.
+// reconnect takes a known key back.
 func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
 	s.mu.Lock()
 	if s.key != nil {
@@ -123,15 +123,35 @@ func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.
 	}
 	s.at, s.key = at, key
 	s.mu.Unlock()
-	var met error
-	if pool, _ := s.served(); pool != nil {
-		met = pool.Meet(ctx)
-	}
-	return errors.Join(met, s.load(ctx, m))
+	return s.load(ctx, m)
 }
 
-// load reads the pool license in the key, opens its ledger, once, and makes it
-// follow.
+// meet sees that a key which was connected anew is where its pool's ledger is, and finishes
+// what was left undone when it went away. Where it is elsewhere, the ledger refuses every
+// change from now on; an error says that this cannot be told yet.
+func (s *slot) meet(ctx context.Context, pool *ledger.Ledger[*detach.Pool]) error {
+	s.mu.Lock()
+	key := s.key
+	known := key != nil && s.met == key
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := pool.Meet(ctx)
+	if err != nil {
+		if pool.Refusal() == nil {
+			return err
+		}
+		s.log.Warn("a key came back, and its pool changes nothing any more", "key", s.info.ID, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.met = key
+	return nil
+}
+
+// load reads the pool license in the key, opens its ledger, or holds the key against it
+// where that is open, and makes it follow.
 func (s *slot) load(ctx context.Context, m *Manager) error {
 	if err := s.loading.acquire(ctx); err != nil {
 		return err
@@ -149,7 +169,11 @@ func (s *slot) reload(ctx context.Context, m *Manager) error {
 		license, err = s.read(ctx, m)
 	}
 	pool, _ := s.served()
-	if err == nil && license != nil && pool == nil {
+	switch {
+	case err != nil:
+	case pool != nil:
+		err = s.meet(ctx, pool)
+	case license != nil:
 		pool, err = s.open(ctx, m, license)
 	}
 	s.mu.Lock()
@@ -209,6 +233,9 @@ func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
 // open opens the ledger of the pool. It is not served before it was held against
 // the manager's own.
 func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
+	s.mu.Lock()
+	key := s.key
+	s.mu.Unlock()
 	s.clock = m.newClock()
 	cfg := s.ledger(m, s.public, s.clock)
 	cfg.Anchor = s
@@ -224,6 +251,9 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 	if err != nil {
 		return nil, errors.Join(err, pool.Close(ctx))
 	}
+	s.mu.Lock()
+	s.met = key
+	s.mu.Unlock()
 	s.clock.Raise(license.Head.Issued)
 	s.confirm(ctx)
 	return pool, nil
@@ -281,11 +311,22 @@ func (s *slot) update(ctx context.Context) error {
 	return err
 }
 
-// served gives the pool's ledger, or why it is not served.
+// errUnmet is a slot's whose key was connected anew.
+var errUnmet = fmt.Errorf("%w: the key is back, and has not said yet where its pool stands", NoService)
+
+// served gives the pool's ledger, and why it is not to be changed now.
 func (s *slot) served() (*ledger.Ledger[*detach.Pool], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pool, s.err
+	return s.pool, s.trouble()
+}
+
+// trouble is why the pool is not to be changed before the key was loaded again. s.mu is held.
+func (s *slot) trouble() error {
+	if s.err == nil && s.pool != nil && s.key != nil && s.key != s.met {
+		return errUnmet
+	}
+	return s.err
 }
 
 // serves reports whether the pool can be changed, as far as is known.
