@@ -15,11 +15,9 @@ import (
 )
 
 // answerWithin is how long a key that is looked at is waited for: twice what it may take.
-// openWithin is the same for one that is opened first.
-const (
-	answerWithin = 2 * time.Second
-	openWithin   = answerWithin + 500*time.Millisecond
-)
+// One that is still at what somebody else has left takes longer, and is found by a later
+// look.
+const answerWithin = 2 * time.Second
 
 // briefly calls f with a context that ends when a key has had long enough to answer.
 func briefly[T any](ctx context.Context, within time.Duration, f func(context.Context) (T, error)) (T, error) {
@@ -34,7 +32,7 @@ func briefly[T any](ctx context.Context, within time.Duration, f func(context.Co
 
 // connect opens the key at a place.
 func connect(ctx context.Context, buses []transport.Bus, at place) (*device.Key, error) {
-	return briefly(ctx, openWithin, func(ctx context.Context) (*device.Key, error) { return device.Open(ctx, buses[at.bus], at.id) })
+	return briefly(ctx, answerWithin, func(ctx context.Context) (*device.Key, error) { return device.Open(ctx, buses[at.bus], at.id) })
 }
 
 // accessible reports whether the key was there when last looked at.
