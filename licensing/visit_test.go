@@ -3,13 +3,16 @@ package licensing_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sojournlm/sojourn/internal/wire"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/transport"
@@ -391,5 +394,46 @@ func TestKeyThatNeverSigns(t *testing.T) {
 		_, err = office.Detach(w.ctx, r, nil)
 		w.ok(err)
 		w.checkPromises()
+	})
+}
+
+// nonsense is a bus with one device that answers Info in another wrong way each time.
+type nonsense struct{ n atomic.Uint32 }
+
+func (b *nonsense) Keys(context.Context) ([]transport.KeyInfo, error) {
+	return []transport.KeyInfo{{ID: "nonsense"}}, nil
+}
+func (b *nonsense) Open(context.Context, transport.KeyID) (transport.Conn, error) { return b, nil }
+func (b *nonsense) Close() error                                                  { return nil }
+func (b *nonsense) Exchange(_ context.Context, request []byte) ([]byte, error) {
+	f, err := wire.Parse(request)
+	if err != nil {
+		return nil, err
+	}
+	info := wire.Info{KeyID: 1}.Encode()
+	binary.BigEndian.PutUint64(info, math.MaxUint64-uint64(b.n.Add(1)))
+	return f.Answer(wire.OK, info).Encode(), nil
+}
+
+// A device whose failure is another one each time does not fill the log.
+func TestLogOfOneDevice(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, _, _, log := beside(w)
+		office.opts.Buses = append(office.opts.Buses, &nonsense{})
+		office.crash()
+		w.ok(office.boot())
+		for range 100 {
+			office.shows(worldKey)
+		}
+		if n := log.count("level=WARN"); n != 1 {
+			t.Errorf("at once: %d warnings", n)
+		}
+		for range 24 * 60 {
+			time.Sleep(time.Minute)
+			office.shows(worldKey)
+		}
+		if n := log.count("level=WARN"); n < 24 || n > 40 {
+			t.Errorf("in a day: %d warnings", n)
+		}
 	})
 }
