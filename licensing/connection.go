@@ -35,6 +35,16 @@ func connect(ctx context.Context, buses []transport.Bus, at place) (*device.Key,
 	return briefly(ctx, answerWithin, func(ctx context.Context) (*device.Key, error) { return device.Open(ctx, buses[at.bus], at.id) })
 }
 
+// whyNot gives why the key, which is not accessible, cannot be used, where it is plugged in.
+func (s *slot) whyNot() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != nil {
+		return nil
+	}
+	return s.shut
+}
+
 // accessible reports whether the key was there when last looked at.
 func (s *slot) accessible() bool {
 	s.mu.Lock()
@@ -69,11 +79,14 @@ func onKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 	v, err := f(key)
 	if err != nil && away(err) {
 		s.mu.Lock()
-		if s.key == key {
-			key.Close()
+		last := s.key == key
+		if last {
 			s.key = nil
 		}
 		s.mu.Unlock()
+		if last {
+			key.Close() // which may take a while
+		}
 	}
 	return v, err
 }
@@ -113,7 +126,7 @@ func (s *slot) rejoin(ctx context.Context) error {
 	if s.key != nil || s.gone { // it was found meanwhile, or is not needed any more
 		return key.Close()
 	}
-	s.at, s.key = at, key
+	s.at, s.key, s.shut = at, key, nil
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,6 +238,44 @@ func TestOtherKeyWithinAChange(t *testing.T) {
 	w.ok(err)
 	if free := office.free(1); free != 2 {
 		t.Errorf("%d seats are free", free)
+	}
+	w.checkPromises()
+}
+
+// A key that is plugged in and cannot be opened is not called pulled out, and is once it is.
+func TestKeyInUseElsewhere(t *testing.T) {
+	w := newWorld(t)
+	office := w.office(feature(1, 3))
+	laptop := w.laptop("LAPTOP", office)
+	key := office.keys[0]
+	want := func(when, problem string) {
+		t.Helper()
+		_, err := office.Detach(w.ctx, office.request(laptop, 1), nil)
+		w.refused(err, licensing.NoService)
+		if pulled := strings.Contains(err.Error(), "pulled out"); pulled != (problem == "") || !strings.Contains(err.Error(), problem) {
+			t.Errorf("%s: %v", when, err)
+		}
+		for _, k := range collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{})) {
+			if !k.Inaccessible || (k.Problem == "") != (problem == "") || !strings.Contains(k.Problem, problem) {
+				t.Errorf("%s: %+v", when, k)
+			}
+		}
+	}
+	key.Unplug()
+	want("pulled out", "")
+	w.ok(key.Plug())
+	other, err := office.bus.Open(w.ctx, key.BusID())
+	w.ok(err)
+	want("in use elsewhere", transport.ErrBusy.Error())
+	key.Unplug()
+	want("pulled out again", "")
+	w.ok(other.Close())
+	w.ok(key.Plug())
+	office.detach(laptop, 1)
+	for _, k := range collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{})) {
+		if k.Inaccessible || k.Problem != "" {
+			t.Errorf("given back: %+v", k)
+		}
 	}
 	w.checkPromises()
 }

@@ -38,8 +38,8 @@ type Key struct {
 	Manufactured time.Time // of a hardware key; zero: not known
 	Installed    time.Time // of a software key
 	Expired      bool
-	Inaccessible bool   // pulled out, or a license that does not count here
-	Problem      string // why its pool changes nothing now, or its license grants nothing; "" where they do
+	Inaccessible bool   // pulled out or not to be opened, or a license that does not count here
+	Problem      string // why its pool changes nothing now, or its license grants nothing; "" where they do, and where it is pulled out
 	Remote       bool   // it is at another manager
 	Manager      uint64 // of a remote key: lmsId of that manager
 }
@@ -113,6 +113,9 @@ func (s *slot) describe() Key {
 	if err == nil && s.worn() {
 		k.Problem = wornText
 	}
+	if why := s.whyNot(); why != nil {
+		k.Problem = why.Error()
+	}
 	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()
 	}
@@ -153,6 +156,9 @@ func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 	case s == nil:
 		return nil, &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here", id)}
 	case !s.accessible():
+		if why := s.whyNot(); why != nil {
+			return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is plugged in, and cannot be used: %v", id, why)}
+		}
 		return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is pulled out", id)}
 	}
 	return s, nil

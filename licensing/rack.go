@@ -188,6 +188,9 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 	for _, s := range r.all() {
 		var gone *device.Key
 		s.mu.Lock()
+		if s.at.bus == bus && !here(s.at.id) {
+			s.shut = nil
+		}
 		if s.key != nil && s.at.bus == bus && (!here(s.at.id) || s.key.Ended()) {
 			gone, s.key = s.key, nil
 		}
@@ -222,6 +225,7 @@ func (r *rack) works(at place) bool {
 func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	key, err := connect(ctx, m.opts.Buses, at)
 	if err != nil {
+		r.shut(at, err)
 		return err
 	}
 	info, err := key.Info(ctx)
@@ -252,6 +256,20 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	err = errors.Join(err, s.load(ctx, m))
 	close(s.loaded)
 	return err
+}
+
+// shut notes why the key that was last at a place, and may be there now, cannot be opened.
+func (r *rack) shut(at place, err error) {
+	if away(err) {
+		err = nil
+	}
+	for _, s := range r.all() {
+		s.mu.Lock()
+		if s.key == nil && s.at == at {
+			s.shut = err
+		}
+		s.mu.Unlock()
+	}
 }
 
 // lock is a mutex whose waiting ends with a context: it is held while keys are

@@ -31,7 +31,8 @@ type slot struct {
 
 	mu      sync.Mutex
 	at      place
-	key     *device.Key                  // nil: pulled out
+	key     *device.Key                  // nil: pulled out, or shut
+	shut    error                        // why it is plugged in and cannot be opened; nil: it was not tried, or is pulled out
 	met     *device.Key                  // the connection by which the key was last held against the ledger
 	clock   *ledger.Clock                // the pool's
 	license *document.Pool               // the newest one that the key was seen to hold
@@ -103,13 +104,14 @@ func (s *slot) close(ctx context.Context) error {
 		errs = append(errs, pool.Close(ctx))
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stored != nil {
-		errs = append(errs, s.stored.Close(ctx))
+	stored, key := s.stored, s.key
+	s.key = nil
+	s.mu.Unlock()
+	if stored != nil {
+		errs = append(errs, stored.Close(ctx))
 	}
-	if s.key != nil {
-		errs = append(errs, s.key.Close())
-		s.key = nil
+	if key != nil {
+		errs = append(errs, key.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -117,11 +119,11 @@ func (s *slot) close(ctx context.Context) error {
 // reconnect takes a known key back.
 func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
 	s.mu.Lock()
-	if s.key != nil {
+	if s.key != nil || s.gone {
 		s.mu.Unlock()
 		return key.Close()
 	}
-	s.at, s.key = at, key
+	s.at, s.key, s.shut = at, key, nil
 	s.mu.Unlock()
 	return s.load(ctx, m)
 }
