@@ -279,3 +279,48 @@ func TestKeyInUseElsewhere(t *testing.T) {
 	}
 	w.checkPromises()
 }
+
+// A device that is another key each time it is plugged in leaves nothing behind, and those
+// that have a pool stay.
+func TestKeysWithoutPoolLeave(t *testing.T) {
+	w := newWorld(t)
+	office := w.bare("OFFICE", memory.New())
+	bus := socket{simulator.New()}
+	office.opts.Buses = append(office.opts.Buses, bus)
+	office.addKey(worldKey)
+	w.ok(office.boot())
+	w.ok(office.Install(w.ctx, office.pool(feature(1, 3)), nil))
+	office.keys[0].Unplug()
+	listed := func() (ids []uint64) {
+		for _, k := range collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{})) {
+			ids = append(ids, k.ID)
+		}
+		return ids
+	}
+	for id := range uint64(20) {
+		key, err := bus.Add(simulator.Config{KeyID: id + 1, Vendor: worldVendor, VendorPublic: w.vendor.Public().(ed25519.PublicKey)})
+		w.ok(err)
+		if diff := cmp.Diff([]uint64{id + 1, worldKey}, listed()); diff != "" {
+			t.Fatal(diff)
+		}
+		key.Unplug()
+		if id%2 == 0 {
+			continue // the next one is there before anybody looks
+		}
+		if diff := cmp.Diff([]uint64{worldKey}, listed()); diff != "" {
+			t.Fatal(diff)
+		}
+		if id < 19 {
+			continue
+		}
+		w.ok(key.Plug()) // one that was here before is as good as new
+		if diff := cmp.Diff([]uint64{id + 1, worldKey}, listed()); diff != "" {
+			t.Fatal(diff)
+		}
+		w.ok(office.Install(w.ctx, office.poolOf(key, feature(1, 3)), nil))
+		key.Unplug()
+		if len(listed()) != 2 {
+			t.Fatal("a key with a pool is forgotten")
+		}
+	}
+}

@@ -47,7 +47,8 @@ type Key struct {
 // Keys looks for keys on all buses and at the other managers and lists them, and
 // the licenses installed here, by key id. A search finds a key by its features too.
 // A key that does not answer is waited for two seconds, once; the log names it, and it
-// is listed when it answers a later look.
+// is listed when it answers a later look. One that is pulled out stays in the list where
+// its pool is known here.
 // Filter.Product and Filter.Feature do not apply.
 func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	const op = "list keys"

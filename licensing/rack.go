@@ -18,8 +18,8 @@ import (
 	"github.com/sojournlm/sojourn/transport"
 )
 
-// rack holds every key the manager has ever seen, plugged in or not, each in a slot
-// of its own.
+// rack holds every key that is plugged in, or of whose pool something is stored, each in
+// a slot of its own.
 type rack struct {
 	listings visits[int]   // of the buses, by number
 	visits   visits[place] // at what they list
@@ -84,9 +84,20 @@ func (r *rack) seat(s *slot) (had *slot, err error) {
 	case had.busy():
 		return had, fmt.Errorf("another key has the id %d too", s.info.ID)
 	}
+	s.heir = !had.unseen
 	r.slots = slices.Clone(r.slots)
 	r.slots[i] = s
 	return had, nil
+}
+
+// leave takes away the slots of a bus's keys that are gone and left nothing behind: a
+// device may be another key each time it is plugged in.
+func (r *rack) leave(bus int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if kept := slices.DeleteFunc(slices.Clone(r.slots), func(s *slot) bool { return s.leave(bus) }); len(kept) < len(r.slots) {
+		r.slots = kept
+	}
 }
 
 // close ends the ledgers of all pools and lets go of the keys.
@@ -199,6 +210,7 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 			gone.Close()
 		}
 	}
+	r.leave(bus)
 }
 
 // connected gives the slot whose key is connected at a place, and why its pool is not
@@ -282,6 +294,12 @@ type lock struct {
 func (l *lock) acquire(ctx context.Context) error {
 	l.once.Do(func() { l.one = semaphore.NewWeighted(1) })
 	return l.one.Acquire(ctx, 1)
+}
+
+// try acquires the lock if it is free.
+func (l *lock) try() bool {
+	l.once.Do(func() { l.one = semaphore.NewWeighted(1) })
+	return l.one.TryAcquire(1)
 }
 
 func (l *lock) release() { l.one.Release(1) }

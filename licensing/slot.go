@@ -24,6 +24,7 @@ type slot struct {
 	info   device.Info // as the key said when it was first seen
 	public ed25519.PublicKey
 	unseen bool // only its stored pool is known: the key was not here since the start
+	heir   bool // another key had its place before, whose pool may be stored
 	buses  []transport.Bus
 
 	loading lock          // held while the pool's ledger is opened, and while the key gets a pool license
@@ -92,6 +93,23 @@ var errLoading = fmt.Errorf("%w: its pool is being read", NoService)
 func (s *slot) busy() bool {
 	pool, err := s.served()
 	return err == errLoading || pool != nil && !errors.Is(pool.Refusal(), ledger.ErrAnchorLost)
+}
+
+// leave ends the slot, and reports that it did, where its key was last on a bus and is gone,
+// and nothing is known of a pool of its. It is asked about no more.
+func (s *slot) leave(bus int) bool {
+	if !s.loading.try() {
+		return false
+	}
+	defer s.loading.release()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.pool != nil || s.stored != nil || s.unread || s.announced != nil || !s.recalled
+	if s.key != nil || s.at.bus != bus || s.shut != nil || s.unseen || s.heir || known || s.err == errLoading {
+		return false
+	}
+	s.gone = true
+	return true
 }
 
 func (s *slot) close(ctx context.Context) error {
