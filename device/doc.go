@@ -11,7 +11,8 @@
 // it whole, from the plug to the last status: a key can be built from it alone,
 // and so can a program that speaks to one. Numbers in frames are big-endian,
 // those in USB's own structures little-endian, as USB has them. Times are Unix
-// seconds in 8 bytes, signed.
+// seconds in 8 bytes, 0 to 253402300799, the end of the year 9999; there is none for
+// "not known", and a program refuses an answer with any other.
 //
 // # On USB: descriptors
 //
@@ -75,8 +76,9 @@
 // carries out to its end, durably, and does not answer. It acknowledges the request
 // at once, within 100 ms, also while it is acting. What was staged stays. A program
 // sends it after claiming the interface, as somebody else may have left an exchange
-// unfinished. Every other vendor request is stalled, as USB has it for requests that
-// a device does not know; so is this one with another wValue, wIndex or wLength.
+// unfinished. With another wValue, wIndex or wLength it is stalled, as USB has it for
+// requests that a device does not know. So is every other vendor request, but those by
+// which a key tells an operating system of its driver (Microsoft's descriptors, say).
 //
 // SET_CONFIGURATION, SET_INTERFACE and a USB reset make the key drop the same.
 //
@@ -99,7 +101,10 @@
 //     65536, which is 17 pieces.
 //   - A key is ready one second after it has power. It answers Info, ReadPool, Stage,
 //     Checkpoint and Time within one second, Advance and Install within five. A
-//     program should wait twice as long before it gives a key up.
+//     program should wait twice as long before it gives a key up. A command that the
+//     key goes on with after a reset, nobody waiting for its answer, comes on top: who
+//     has just opened a key, or gave an Advance or Install up, waits for those five
+//     seconds too.
 //   - Power may be lost at any moment. What was answered is kept; what was not, is kept
 //     whole or not at all.
 //
@@ -153,6 +158,9 @@
 //	             4  its length in bytes, 0 where there is none
 //	             8  number of the newest batch, 0 for none
 //	             4  how many more batches the log can take, at most
+//	    A program keeps the last 64 batches back, since a write may fail or be torn: a
+//	    key that has fewer left is worn out to it, and is read only. Of one that has fewer
+//	    than 1000 left it asks Info before each batch.
 //	    A program refuses another key id, model or flag, and a pool license that
 //	    has a counter and no length or the other way round.
 //	0x02 ReadPool

@@ -14,10 +14,15 @@ import (
 // attempts is how often a request is made before its loss is reported.
 const attempts = 3
 
-// silence is how long a key that is asked what it is, or what pool it holds, is waited
-// for: twice what it may take. It is not asked again then. Who asks that does not know yet
-// whether it is a key at all.
-const silence = 2 * time.Second
+const (
+	// silence is how long a key that is asked what it is, or what pool it holds, is waited
+	// for: twice what it may take. It is not asked again then. Who asks that does not know
+	// yet whether it is a key at all.
+	silence = 2 * time.Second
+	// writing is how long a key may be at an Advance or Install, and answers nothing else
+	// meanwhile. It goes on with one whose caller is gone.
+	writing = 5 * time.Second
+)
 
 // asker makes one request of a command and gives the payload of its answer.
 type asker func(op wire.Op, payload []byte) ([]byte, error)
@@ -74,6 +79,9 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 			continue
 		}
 		f, err := wire.Parse(b)
+		if err == nil && f.Answers(request) {
+			k.writing = time.Time{}
+		}
 		switch {
 		case errors.Is(err, wire.ErrVersion) && f.Answers(request):
 			return nil, &lost{fmt.Errorf("%w: %w", err, code.OutdatedVersion), changes(op)}
@@ -99,17 +107,21 @@ func (k *Key) ask(ctx context.Context, op wire.Op, payload []byte) ([]byte, erro
 // exchange makes one attempt. silent tells that it was given up, before the context
 // ended.
 func (k *Key) exchange(ctx context.Context, request wire.Frame) (b []byte, silent bool, err error) {
+	if changes(request.Op) {
+		k.writing = time.Now().Add(writing)
+	}
 	if request.Op != wire.OpInfo && request.Op != wire.OpReadPool {
 		b, err = k.conn.Exchange(ctx, request.Encode())
 		return b, false, err
 	}
-	brief, cancel := context.WithTimeout(ctx, silence)
+	within := silence + max(0, time.Until(k.writing))
+	brief, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	b, err = k.conn.Exchange(brief, request.Encode())
 	if err == nil || brief.Err() == nil || ctx.Err() != nil {
 		return b, false, err
 	}
-	err = fmt.Errorf("%w: the key did not answer within %v", transport.ErrGarbled, silence)
+	err = fmt.Errorf("%w: the key did not answer within %v", transport.ErrGarbled, within.Round(time.Second))
 	return nil, true, &transport.Error{Op: "exchange", Key: k.id, Sent: true, Err: err}
 }
 

@@ -33,10 +33,15 @@ type Key struct {
 	left atomic.Uint32 // writes, by its last Info and what it has signed since
 
 	turn chan struct{} // holds one token while no command is under way
-	seq  uint32        // of the last request; needs the token
+
+	// What follows needs the token.
+	seq     uint32    // of the last request
+	writing time.Time // until then it may be at a change that it has not answered
 }
 
-// Open connects to a key on a bus. The caller closes it.
+// Open connects to a key on a bus. The caller closes it. One that is still at a change
+// which somebody else has left is waited for: seven seconds, or as long as the context lets
+// it.
 func Open(ctx context.Context, bus transport.Bus, id transport.KeyID) (*Key, error) {
 	conn, err := bus.Open(ctx, id)
 	if err != nil {
@@ -49,7 +54,8 @@ func Open(ctx context.Context, bus transport.Bus, id transport.KeyID) (*Key, err
 func open(ctx context.Context, conn transport.Conn, id transport.KeyID) (*Key, error) {
 	k := &Key{id: id, conn: conn, turn: make(chan struct{}, 1)}
 	k.turn <- struct{}{}
-	k.seq = rand.Uint32() // so that a late answer to somebody before has another number
+	k.writing = time.Now().Add(writing) // by somebody before
+	k.seq = rand.Uint32()               // so that a late answer to somebody before has another number
 	i, err := k.info(ctx, "open")
 	if err != nil {
 		conn.Close()

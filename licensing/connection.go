@@ -15,11 +15,9 @@ import (
 )
 
 // answerWithin is how long a key that is looked at is waited for: twice what it may take.
-// openWithin is the same for one that is opened first.
-const (
-	answerWithin = 2 * time.Second
-	openWithin   = answerWithin + 500*time.Millisecond
-)
+// One that is still at what somebody else has left takes longer, and is found by a later
+// look.
+const answerWithin = 2 * time.Second
 
 // briefly calls f with a context that ends when a key has had long enough to answer.
 func briefly[T any](ctx context.Context, within time.Duration, f func(context.Context) (T, error)) (T, error) {
@@ -34,7 +32,17 @@ func briefly[T any](ctx context.Context, within time.Duration, f func(context.Co
 
 // connect opens the key at a place.
 func connect(ctx context.Context, buses []transport.Bus, at place) (*device.Key, error) {
-	return briefly(ctx, openWithin, func(ctx context.Context) (*device.Key, error) { return device.Open(ctx, buses[at.bus], at.id) })
+	return briefly(ctx, answerWithin, func(ctx context.Context) (*device.Key, error) { return device.Open(ctx, buses[at.bus], at.id) })
+}
+
+// whyNot gives why the key, which is not accessible, cannot be used, where it is plugged in.
+func (s *slot) whyNot() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != nil {
+		return nil
+	}
+	return s.shut
 }
 
 // accessible reports whether the key was there when last looked at.
@@ -71,11 +79,14 @@ func onKey[T any](s *slot, f func(*device.Key) (T, error)) (T, error) {
 	v, err := f(key)
 	if err != nil && away(err) {
 		s.mu.Lock()
-		if s.key == key {
-			key.Close()
+		last := s.key == key
+		if last {
 			s.key = nil
 		}
 		s.mu.Unlock()
+		if last {
+			key.Close() // which may take a while
+		}
 	}
 	return v, err
 }
@@ -115,7 +126,7 @@ func (s *slot) rejoin(ctx context.Context) error {
 	if s.key != nil || s.gone { // it was found meanwhile, or is not needed any more
 		return key.Close()
 	}
-	s.at, s.key = at, key
+	s.at, s.key, s.shut = at, key, nil
 	return nil
 }
 
@@ -127,7 +138,7 @@ func (s *slot) Checkpoint(ctx context.Context) (document.Checkpoint, error) {
 	ask := func(ctx context.Context) (document.Checkpoint, error) {
 		return withKey(ctx, s, func(k *device.Key) (document.Checkpoint, error) { return k.Checkpoint(ctx) })
 	}
-	if pool, _ := s.served(); pool == nil { // it is being opened
+	if pool, err := s.served(); pool == nil || err == errUnmet { // it is being looked at
 		return briefly(ctx, answerWithin, ask)
 	}
 	return ask(ctx)

@@ -38,8 +38,8 @@ type Key struct {
 	Manufactured time.Time // of a hardware key; zero: not known
 	Installed    time.Time // of a software key
 	Expired      bool
-	Inaccessible bool   // pulled out, or a license that does not count here
-	Problem      string // why its pool changes nothing now, or its license grants nothing; "" where they do
+	Inaccessible bool   // pulled out or not to be opened, or a license that does not count here
+	Problem      string // why its pool changes nothing now, or its license grants nothing; "" where they do, and where it is pulled out
 	Remote       bool   // it is at another manager
 	Manager      uint64 // of a remote key: lmsId of that manager
 }
@@ -47,7 +47,8 @@ type Key struct {
 // Keys looks for keys on all buses and at the other managers and lists them, and
 // the licenses installed here, by key id. A search finds a key by its features too.
 // A key that does not answer is waited for two seconds, once; the log names it, and it
-// is listed when it answers a later look.
+// is listed when it answers a later look. One that is pulled out stays in the list where
+// its pool is known here.
 // Filter.Product and Filter.Feature do not apply.
 func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	const op = "list keys"
@@ -113,6 +114,9 @@ func (s *slot) describe() Key {
 	if err == nil && s.worn() {
 		k.Problem = wornText
 	}
+	if why := s.whyNot(); why != nil {
+		k.Problem = why.Error()
+	}
 	if err != nil && !errors.Is(err, ledger.ErrUnanchored) { // that it is pulled out is said above
 		k.Problem = err.Error()
 	}
@@ -153,6 +157,9 @@ func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 	case s == nil:
 		return nil, &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here", id)}
 	case !s.accessible():
+		if why := s.whyNot(); why != nil {
+			return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is plugged in, and cannot be used: %v", id, why)}
+		}
 		return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is pulled out", id)}
 	}
 	return s, nil

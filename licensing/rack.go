@@ -18,8 +18,8 @@ import (
 	"github.com/sojournlm/sojourn/transport"
 )
 
-// rack holds every key the manager has ever seen, plugged in or not, each in a slot
-// of its own.
+// rack holds every key that is plugged in, or of whose pool something is stored, each in
+// a slot of its own.
 type rack struct {
 	listings visits[int]   // of the buses, by number
 	visits   visits[place] // at what they list
@@ -84,9 +84,20 @@ func (r *rack) seat(s *slot) (had *slot, err error) {
 	case had.busy():
 		return had, fmt.Errorf("another key has the id %d too", s.info.ID)
 	}
+	s.heir = !had.unseen
 	r.slots = slices.Clone(r.slots)
 	r.slots[i] = s
 	return had, nil
+}
+
+// leave takes away the slots of a bus's keys that are gone and left nothing behind: a
+// device may be another key each time it is plugged in.
+func (r *rack) leave(bus int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if kept := slices.DeleteFunc(slices.Clone(r.slots), func(s *slot) bool { return s.leave(bus) }); len(kept) < len(r.slots) {
+		r.slots = kept
+	}
 }
 
 // close ends the ledgers of all pools and lets go of the keys.
@@ -188,6 +199,9 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 	for _, s := range r.all() {
 		var gone *device.Key
 		s.mu.Lock()
+		if s.at.bus == bus && !here(s.at.id) {
+			s.shut = nil
+		}
 		if s.key != nil && s.at.bus == bus && (!here(s.at.id) || s.key.Ended()) {
 			gone, s.key = s.key, nil
 		}
@@ -196,6 +210,7 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 			gone.Close()
 		}
 	}
+	r.leave(bus)
 }
 
 // connected gives the slot whose key is connected at a place, and why its pool is not
@@ -203,7 +218,7 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 func (r *rack) connected(at place) (*slot, error) {
 	for _, s := range r.all() {
 		s.mu.Lock()
-		here, err := s.key != nil && s.at == at, s.err
+		here, err := s.key != nil && s.at == at, s.trouble()
 		s.mu.Unlock()
 		if here {
 			return s, err
@@ -222,6 +237,7 @@ func (r *rack) works(at place) bool {
 func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	key, err := connect(ctx, m.opts.Buses, at)
 	if err != nil {
+		r.shut(at, err)
 		return err
 	}
 	info, err := key.Info(ctx)
@@ -254,6 +270,20 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	return err
 }
 
+// shut notes why the key that was last at a place, and may be there now, cannot be opened.
+func (r *rack) shut(at place, err error) {
+	if away(err) {
+		err = nil
+	}
+	for _, s := range r.all() {
+		s.mu.Lock()
+		if s.key == nil && s.at == at {
+			s.shut = err
+		}
+		s.mu.Unlock()
+	}
+}
+
 // lock is a mutex whose waiting ends with a context: it is held while keys are
 // talked to. The zero lock is free.
 type lock struct {
@@ -264,6 +294,12 @@ type lock struct {
 func (l *lock) acquire(ctx context.Context) error {
 	l.once.Do(func() { l.one = semaphore.NewWeighted(1) })
 	return l.one.Acquire(ctx, 1)
+}
+
+// try acquires the lock if it is free.
+func (l *lock) try() bool {
+	l.once.Do(func() { l.one = semaphore.NewWeighted(1) })
+	return l.one.TryAcquire(1)
 }
 
 func (l *lock) release() { l.one.Release(1) }

@@ -24,6 +24,7 @@ type slot struct {
 	info   device.Info // as the key said when it was first seen
 	public ed25519.PublicKey
 	unseen bool // only its stored pool is known: the key was not here since the start
+	heir   bool // another key had its place before, whose pool may be stored
 	buses  []transport.Bus
 
 	loading lock          // held while the pool's ledger is opened, and while the key gets a pool license
@@ -31,7 +32,9 @@ type slot struct {
 
 	mu      sync.Mutex
 	at      place
-	key     *device.Key                  // nil: pulled out
+	key     *device.Key                  // nil: pulled out, or shut
+	shut    error                        // why it is plugged in and cannot be opened; nil: it was not tried, or is pulled out
+	met     *device.Key                  // the connection by which the key was last held against the ledger
 	clock   *ledger.Clock                // the pool's
 	license *document.Pool               // the newest one that the key was seen to hold
 	pool    *ledger.Ledger[*detach.Pool] // nil: no pool license yet, or err
@@ -67,11 +70,11 @@ func (s *slot) carries(request document.RequestKey) error {
 // since the last batch: one more write of the key at most. Where that fails, nothing
 // is lost that was answered.
 func (s *slot) recordEnd(ctx context.Context, m *Manager) {
-	pool, _ := s.served()
-	if pool == nil || pool.Refusal() != nil || !s.present(ctx, m) {
+	pool, err := s.served()
+	if pool == nil || err != nil || pool.Refusal() != nil || !s.present(ctx, m) {
 		return
 	}
-	_, err := pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
+	_, err = pool.Do(ctx, func(p *detach.Pool, now ledger.Moment) ([][]byte, error) {
 		if now.Err != nil {
 			return nil, now.Err
 		}
@@ -92,6 +95,23 @@ func (s *slot) busy() bool {
 	return err == errLoading || pool != nil && !errors.Is(pool.Refusal(), ledger.ErrAnchorLost)
 }
 
+// leave ends the slot, and reports that it did, where its key was last on a bus and is gone,
+// and nothing is known of a pool of its. It is asked about no more.
+func (s *slot) leave(bus int) bool {
+	if !s.loading.try() {
+		return false
+	}
+	defer s.loading.release()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.pool != nil || s.stored != nil || s.unread || s.announced != nil || !s.recalled
+	if s.key != nil || s.at.bus != bus || s.shut != nil || s.unseen || s.heir || known || s.err == errLoading {
+		return false
+	}
+	s.gone = true
+	return true
+}
+
 func (s *slot) close(ctx context.Context) error {
 	s.mu.Lock()
 	s.gone = true
@@ -102,36 +122,56 @@ func (s *slot) close(ctx context.Context) error {
 		errs = append(errs, pool.Close(ctx))
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stored != nil {
-		errs = append(errs, s.stored.Close(ctx))
+	stored, key := s.stored, s.key
+	s.key = nil
+	s.mu.Unlock()
+	if stored != nil {
+		errs = append(errs, stored.Close(ctx))
 	}
-	if s.key != nil {
-		errs = append(errs, s.key.Close())
-		s.key = nil
+	if key != nil {
+		errs = append(errs, key.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// reconnect takes a known key back, sees that it is where its pool is, and finishes
-// what was left undone when it went away.
+// reconnect takes a known key back.
 func (s *slot) reconnect(ctx context.Context, m *Manager, at place, key *device.Key) error {
 	s.mu.Lock()
-	if s.key != nil {
+	if s.key != nil || s.gone {
 		s.mu.Unlock()
 		return key.Close()
 	}
-	s.at, s.key = at, key
+	s.at, s.key, s.shut = at, key, nil
 	s.mu.Unlock()
-	var met error
-	if pool, _ := s.served(); pool != nil {
-		met = pool.Meet(ctx)
-	}
-	return errors.Join(met, s.load(ctx, m))
+	return s.load(ctx, m)
 }
 
-// load reads the pool license in the key, opens its ledger, once, and makes it
-// follow.
+// meet sees that a key which was connected anew is where its pool's ledger is, and finishes
+// what was left undone when it went away. Where it is elsewhere, the ledger refuses every
+// change from now on; an error says that this cannot be told yet.
+func (s *slot) meet(ctx context.Context, pool *ledger.Ledger[*detach.Pool]) error {
+	s.mu.Lock()
+	key := s.key
+	known := key != nil && s.met == key
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := pool.Meet(ctx)
+	if err != nil {
+		if pool.Refusal() == nil {
+			return err
+		}
+		s.log.Warn("a key came back, and its pool changes nothing any more", "key", s.info.ID, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.met = key
+	return nil
+}
+
+// load reads the pool license in the key, opens its ledger, or holds the key against it
+// where that is open, and makes it follow.
 func (s *slot) load(ctx context.Context, m *Manager) error {
 	if err := s.loading.acquire(ctx); err != nil {
 		return err
@@ -149,7 +189,11 @@ func (s *slot) reload(ctx context.Context, m *Manager) error {
 		license, err = s.read(ctx, m)
 	}
 	pool, _ := s.served()
-	if err == nil && license != nil && pool == nil {
+	switch {
+	case err != nil:
+	case pool != nil:
+		err = s.meet(ctx, pool)
+	case license != nil:
 		pool, err = s.open(ctx, m, license)
 	}
 	s.mu.Lock()
@@ -209,6 +253,9 @@ func (s *slot) read(ctx context.Context, m *Manager) (*document.Pool, error) {
 // open opens the ledger of the pool. It is not served before it was held against
 // the manager's own.
 func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*ledger.Ledger[*detach.Pool], error) {
+	s.mu.Lock()
+	key := s.key
+	s.mu.Unlock()
 	s.clock = m.newClock()
 	cfg := s.ledger(m, s.public, s.clock)
 	cfg.Anchor = s
@@ -224,6 +271,9 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 	if err != nil {
 		return nil, errors.Join(err, pool.Close(ctx))
 	}
+	s.mu.Lock()
+	s.met = key
+	s.mu.Unlock()
 	s.clock.Raise(license.Head.Issued)
 	s.confirm(ctx)
 	return pool, nil
@@ -281,11 +331,22 @@ func (s *slot) update(ctx context.Context) error {
 	return err
 }
 
-// served gives the pool's ledger, or why it is not served.
+// errUnmet is a slot's whose key was connected anew.
+var errUnmet = fmt.Errorf("%w: the key is back, and has not said yet where its pool stands", NoService)
+
+// served gives the pool's ledger, and why it is not to be changed now.
 func (s *slot) served() (*ledger.Ledger[*detach.Pool], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pool, s.err
+	return s.pool, s.trouble()
+}
+
+// trouble is why the pool is not to be changed before the key was loaded again. s.mu is held.
+func (s *slot) trouble() error {
+	if s.err == nil && s.pool != nil && s.key != nil && s.key != s.met {
+		return errUnmet
+	}
+	return s.err
 }
 
 // serves reports whether the pool can be changed, as far as is known.

@@ -15,6 +15,9 @@ const (
 
 	visitAgain  = time.Second     // after one that took longer, doubled with each one more
 	visitAtMost = 8 * time.Second // and at most: a key may have been replugged unnoticed
+
+	tellAgain  = time.Second // after a warning the log is told of no other failure, doubled with each one more
+	tellAtMost = time.Hour   // and at most
 )
 
 // visits are the looks at what may not answer: the listings of buses, or the keys at
@@ -38,7 +41,10 @@ type visited struct {
 	began  time.Time     // the last one
 	misses int           // how many in a row took long and led to nothing
 	due    time.Time     // of the next visit, after a miss
-	told   string        // the failure that the log knows of
+
+	told     string    // the failure that the log knows of
+	warnings int       // how many it was told
+	quiet    time.Time // until when it is told of no other one
 }
 
 func (v *visits[K]) start(what string, log *slog.Logger) {
@@ -119,21 +125,24 @@ func (v *visits[K]) end(p *visited, at K, took time.Duration, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p.under = nil
+	now := time.Now()
 	switch {
 	case v.closed:
 		return
 	case err == nil || took <= visitSoon || away(err):
 		p.misses, p.due = 0, time.Time{}
 	default:
-		p.due = time.Now().Add(min(visitAgain<<min(p.misses, 10), visitAtMost))
+		p.due = now.Add(min(visitAgain<<min(p.misses, 10), visitAtMost))
 		p.misses++
 	}
 	switch {
 	case err == nil && p.told != "":
 		p.told = ""
 		v.log.Info(v.what+" can be used again", "at", fmt.Sprint(at))
-	case err != nil && p.told != err.Error():
+	case err != nil && p.told != err.Error() && !now.Before(p.quiet):
 		p.told = err.Error()
+		p.quiet = now.Add(min(tellAgain<<min(p.warnings, 12), tellAtMost))
+		p.warnings++
 		v.log.Warn(v.what+" cannot be used; it is tried again from time to time", "at", fmt.Sprint(at), "error", err)
 	}
 }

@@ -3,13 +3,16 @@ package licensing_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sojournlm/sojourn/internal/wire"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/transport"
@@ -391,5 +394,133 @@ func TestKeyThatNeverSigns(t *testing.T) {
 		_, err = office.Detach(w.ctx, r, nil)
 		w.ok(err)
 		w.checkPromises()
+	})
+}
+
+// What a bus listed before it hung is left alone.
+func TestKeysOfASilentBus(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, _, bus, _ := beside(w)
+		office.crash()
+		bus.is.Store(garbage) // its keys are tried each time
+		w.ok(office.boot())
+		before := bus.opened.Load()
+		office.shows(worldKey)
+		if bus.opened.Load() == before {
+			t.Error("they are not tried again")
+		}
+		bus.is.Store(listingHangs)
+		before = bus.opened.Load()
+		for range 20 {
+			office.shows(worldKey)
+			time.Sleep(time.Second)
+		}
+		if n := bus.opened.Load() - before; n != 0 {
+			t.Errorf("they were opened %d times", n)
+		}
+	})
+}
+
+// A key whose pool could not be read when it came is asked again by the next look.
+func TestPoolReadLater(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, _, bus, _ := beside(w)
+		office.crash()
+		w.ok(office.boot())
+		key, err := bus.Add(simulator.Config{KeyID: 0x61000009, Vendor: worldVendor, VendorPublic: office.keys[0].VendorPublic()})
+		w.ok(err)
+		w.ok(office.Install(w.ctx, office.poolOf(key, feature(1, 3)), nil))
+		office.crash()
+		bus.is.Store(flipped)
+		w.ok(office.boot())
+		if office.shows(key.ID()) {
+			t.Error("it is shown as sound")
+		}
+		bus.is.Store(well)
+		if !office.shows(key.ID()) {
+			t.Error("it answers now, and is not shown as sound")
+		}
+	})
+}
+
+// A key that is replugged while it is looked at is found by the next look: that it went away
+// is no reason to leave it alone for a while.
+func TestReplugWithinAVisit(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, _, _, _ := beside(w)
+		key := office.addKey(0x62000001)
+		key.SetDelay(time.Second, 0)
+		looked := make(chan struct{})
+		go func() {
+			defer close(looked)
+			office.shows(key.ID())
+		}()
+		time.Sleep(500 * time.Millisecond)
+		w.ok(key.Replug())
+		<-looked
+		key.SetDelay(0, 0)
+		w.timed("the next look", 0, func() {
+			if !office.shows(key.ID()) {
+				t.Error("it is not found")
+			}
+		})
+	})
+}
+
+// Two keys have one id, and the one that has no pool is seen first, and slowly: the other
+// one waits for that, and has the place then.
+func TestPlaceOfAKeyBesideItsTwin(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, bus, _ := beside(w)
+		twin, err := bus.Add(simulator.Config{KeyID: worldKey, Vendor: worldVendor, VendorPublic: office.keys[0].VendorPublic()})
+		w.ok(err)
+		office.crash()
+		twin.SetDelay(300*time.Millisecond, 0)
+		office.keys[0].SetDelay(400*time.Millisecond, 0)
+		w.ok(office.boot())
+		office.keys[0].SetDelay(0, 0)
+		w.timed("detach", 0, func() { office.detach(laptop, 1) })
+		w.checkPromises()
+	})
+}
+
+// nonsense is a bus with one device that answers Info in another wrong way each time.
+type nonsense struct{ n atomic.Uint32 }
+
+func (b *nonsense) Keys(context.Context) ([]transport.KeyInfo, error) {
+	return []transport.KeyInfo{{ID: "nonsense"}}, nil
+}
+func (b *nonsense) Open(context.Context, transport.KeyID) (transport.Conn, error) { return b, nil }
+func (b *nonsense) Close() error                                                  { return nil }
+func (b *nonsense) Exchange(_ context.Context, request []byte) ([]byte, error) {
+	f, err := wire.Parse(request)
+	if err != nil {
+		return nil, err
+	}
+	info := wire.Info{KeyID: 1}.Encode()
+	binary.BigEndian.PutUint64(info, math.MaxUint64-uint64(b.n.Add(1)))
+	return f.Answer(wire.OK, info).Encode(), nil
+}
+
+// A device whose failure is another one each time does not fill the log.
+func TestLogOfOneDevice(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, _, _, log := beside(w)
+		office.opts.Buses = append(office.opts.Buses, &nonsense{})
+		office.crash()
+		w.ok(office.boot())
+		for range 100 {
+			office.shows(worldKey)
+		}
+		if n := log.count("level=WARN"); n != 1 {
+			t.Errorf("at once: %d warnings", n)
+		}
+		for range 24 * 60 {
+			time.Sleep(time.Minute)
+			office.shows(worldKey)
+		}
+		if n := log.count("level=WARN"); n < 24 || n > 40 {
+			t.Errorf("in a day: %d warnings", n)
+		}
 	})
 }

@@ -21,9 +21,20 @@ const (
 	endpointHalt = 0
 )
 
+// Ignore has the device never answer those of its control requests.
+func (d *Device) Ignore(those func(setup [8]byte) bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ignores = those
+}
+
 // control answers a control transfer.
 func (d *Device) control(u *URB) {
 	if IsReset(u.Setup) && d.spoilReset(u) {
+		return
+	}
+	if d.ignores != nil && d.ignores(u.Setup) {
+		d.unheard = append(d.unheard, u)
 		return
 	}
 	answer, ok := d.request(u.Setup)

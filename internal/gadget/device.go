@@ -69,7 +69,7 @@ type Device struct {
 	mu        sync.Mutex
 	completed []func()
 	out, in   []*URB // that wait
-	unheard   []*URB // resets that are never answered, by a fault
+	unheard   []*URB // control requests that are never answered, by a fault
 	receiving Assembler
 	waiting   []byte // a whole request that the key has not begun, nil for none
 	working   bool
@@ -82,6 +82,7 @@ type Device struct {
 	fault     *Armed // of the exchange under way
 	counts    Counts
 
+	ignores     func(setup [8]byte) bool // nil: none
 	resetFault  ResetFault
 	resetsLeft  int           // to which it happens
 	portsWithin chan struct{} // port resets end when it is closed, nil: at once

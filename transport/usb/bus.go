@@ -38,13 +38,15 @@ func Open(opts *Options) (*Bus, error) {
 	return openWith(opts, newLister)
 }
 
-func openWith(opts *Options, list func(Options) (lister, error)) (*Bus, error) {
+// openWith opens a bus with the lister that list gives, which may start goroutines that the
+// bus waits for.
+func openWith(opts *Options, list func(o Options, start func(func())) (lister, error)) (*Bus, error) {
 	b := &Bus{
 		opts: opts.withDefaults(), done: make(chan struct{}),
 		conns: map[*conn]struct{}{}, opening: map[transport.KeyID]chan struct{}{},
 	}
 	var err error
-	if b.lister, err = list(b.opts); err != nil {
+	if b.lister, err = list(b.opts, b.calls.Go); err != nil {
 		return nil, fmt.Errorf("usb: %w", err)
 	}
 	return b, nil
@@ -52,6 +54,8 @@ func openWith(opts *Options, list func(Options) (lister, error)) (*Bus, error) {
 
 // lister finds the keys that are plugged in.
 type lister interface {
+	// list waits for no device longer than lookTime: one that takes longer to say what
+	// it is comes with a later list. Goroutines may be started by it alone.
 	list() ([]plugged, error)
 	// hazard is an error where opening a device is known to go wrong.
 	hazard() error
@@ -74,7 +78,8 @@ type named struct {
 	id transport.KeyID
 }
 
-// Keys implements [transport.Bus].
+// Keys implements [transport.Bus]. A device that was plugged in, and takes longer than half
+// a second to say what it is, is given by a later call.
 func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 	found, err := b.keys(ctx)
 	if err != nil {

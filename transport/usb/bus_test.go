@@ -22,11 +22,33 @@ func (slow) hazard() error  { return nil }
 func (slow) forget(plugged) {}
 func (slow) close() error   { return nil }
 
+// hazardousLister has a device that libusb must not be used beside.
+type hazardousLister struct{}
+
+func (hazardousLister) list() ([]plugged, error) {
+	return []plugged{{place: "1-1", bus: 255, address: 255, serial: "A"}}, nil
+}
+func (hazardousLister) hazard() error  { return ErrNeighbour }
+func (hazardousLister) forget(plugged) {}
+func (hazardousLister) close() error   { return nil }
+
+// Nothing is opened beside a device that libusb must not be used beside.
+func TestHazard(t *testing.T) {
+	bus, err := openWith(nil, func(Options, func(func())) (lister, error) { return hazardousLister{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	if _, err := bus.Open(t.Context(), "usb:A"); !errors.Is(err, ErrNeighbour) {
+		t.Error(err)
+	}
+}
+
 // Who lists keys, or opens one, waits for the operating system no longer than the
 // context lets it. The bus waits.
 func TestSlowList(t *testing.T) {
 	s := slow{make(chan struct{}), make(chan struct{})}
-	bus, err := openWith(nil, func(Options) (lister, error) { return s, nil })
+	bus, err := openWith(nil, func(Options, func(func())) (lister, error) { return s, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,29 @@
 package usb
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/gousb"
 )
+
+// Nobody who has left has another step taken.
+func TestInTurn(t *testing.T) {
+	left := errors.New("nobody waits")
+	for leaves := range 4 {
+		taken := 0
+		step := func() error { taken++; return nil }
+		err := inTurn(func() error {
+			if taken == leaves {
+				return left
+			}
+			return nil
+		}, step, step, step)
+		if taken != leaves || (err == left) != (leaves < 3) {
+			t.Errorf("who leaves after %d of 3 steps: %d were taken, %v", leaves, taken, err)
+		}
+	}
+}
 
 // What gousb makes of a device's descriptors need not be a key's.
 func TestFind(t *testing.T) {

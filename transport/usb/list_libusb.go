@@ -3,6 +3,7 @@
 package usb
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -16,66 +17,74 @@ import (
 type libusb struct {
 	opts    Options
 	context *gousb.Context
-	serials map[spot]string
+	serials looks[spot, serial]
 }
 
 // spot is a device until it is plugged in again.
 type spot struct {
-	place   string
-	address int
+	place        string
+	bus, address int
 }
 
-func newLibusb(o Options) (lister, error) {
+func (p plugged) spot() spot { return spot{p.place, p.bus, p.address} }
+
+// serial is a serial number, where it could be read.
+type serial struct {
+	text string
+	read bool
+}
+
+func newLibusb(o Options, start func(func())) (lister, error) {
 	c, err := newContext()
 	if err != nil {
 		return nil, err
 	}
-	return &libusb{opts: o, context: c}, nil
+	return &libusb{opts: o, context: c, serials: looks[spot, serial]{start: start}}, nil
 }
 
 func (l *libusb) hazard() error { return nil }
 
-func (l *libusb) forget(p plugged) { delete(l.serials, spot{p.place, p.address}) }
+func (l *libusb) forget(p plugged) { l.serials.forget(func(s spot) bool { return s == p.spot() }) }
 
 func (l *libusb) close() error { return l.context.Close() }
 
 func (l *libusb) list() (keys []plugged, err error) {
 	defer recovered(&err)
+	var here []plugged
+	var spots []spot
 	// The error may be that of a device that is none of ours.
 	_, err = l.context.OpenDevices(func(d *gousb.DeviceDesc) bool {
 		_, key := find(d)
 		if key && d.Vendor == gousb.ID(l.opts.Vendor) && d.Product == gousb.ID(l.opts.Product) {
-			keys = append(keys, plugged{place: place(d), bus: d.Bus, address: d.Address})
+			p := plugged{place: place(d), bus: d.Bus, address: d.Address}
+			here, spots = append(here, p), append(spots, p.spot())
 		}
 		return false
 	})
-	if err != nil && len(keys) == 0 {
+	if err != nil && len(here) == 0 {
 		return nil, err
 	}
-	serials := map[spot]string{}
-	for i, k := range keys {
-		at := spot{k.place, k.address}
-		serial, known := l.serials[at]
-		if !known {
-			if serial, err = l.serial(k); err != nil {
-				continue // somebody else has it open, or may not: its place is its name
-			}
+	found := l.serials.list(spots, l.serial)
+	for _, p := range here {
+		if s, known := found[p.spot()]; known {
+			p.serial, p.remembered = s.text, s.read
+			keys = append(keys, p)
 		}
-		keys[i].serial, keys[i].remembered, serials[at] = serial, true, serial
 	}
-	l.serials = serials
 	return keys, nil
 }
 
-// serial opens the key for its serial number.
-func (l *libusb) serial(k plugged) (string, error) {
-	devices, err := openDevices(l.context, func(d *gousb.DeviceDesc) bool { return d.Bus == k.bus && d.Address == k.address })
+// serial opens the key for its serial number. Where somebody else has it open, or the user
+// may not, its place is its name until that has changed. One that does not tell its
+// serial number is not asked for it again.
+func (l *libusb) serial(at spot) (s serial, settled bool) {
+	devices, _ := openDevices(l.context, func(d *gousb.DeviceDesc) bool { return d.Bus == at.bus && d.Address == at.address })
 	for _, d := range devices {
 		defer d.Close()
-		serial, err := d.SerialNumber()
-		return printable(serial), err
+		text, err := d.SerialNumber()
+		return serial{printable(text), err == nil}, !errors.Is(err, gousb.ErrorNoDevice)
 	}
-	return "", err
+	return serial{}, false
 }
 
 func place(d *gousb.DeviceDesc) string {

@@ -18,32 +18,45 @@ import (
 // sysfsRoot is where Linux shows what is plugged in. Tests have it elsewhere.
 var sysfsRoot = "/sys/bus/usb/devices"
 
-func newLister(o Options) (lister, error) { return &sysfs{root: sysfsRoot, opts: o}, nil }
+func newLister(o Options, start func(func())) (lister, error) {
+	return newSysfs(sysfsRoot, o, start), nil
+}
 
 // sysfs lists keys without libusb, whose own list stands still where no udev runs,
 // and without opening them, so that a key without permission is listed too.
 type sysfs struct {
 	root string
 	opts Options
-	seen map[string]look // by place
+	seen map[string]seen // by place
+	keys looks[link, *plugged]
 }
 
-// look is what was found at a place, which stands until something else is plugged
-// in there.
-type look struct {
+// seen is what a device at a place is, as the kernel tells at once. It stands until
+// something else is plugged in there.
+type seen struct {
 	stamp   stamp
-	key     *plugged // nil: no key
+	ours    bool // it has the ids of a key
 	hazard  bool
 	settled bool // false while the kernel is still taking it in
 }
 
-func (s *sysfs) forget(p plugged) { delete(s.seen, p.place) }
+// link is a place in the list, until something else is plugged in there.
+type link struct {
+	place string
+	stamp stamp
+}
+
+func newSysfs(root string, o Options, start func(func())) *sysfs {
+	return &sysfs{root: root, opts: o, keys: looks[link, *plugged]{start: start}}
+}
+
+func (s *sysfs) forget(p plugged) { s.keys.forget(func(l link) bool { return l.place == p.place }) }
 
 func (s *sysfs) close() error { return nil }
 
 func (s *sysfs) hazard() error {
-	for place, l := range s.seen {
-		if l.hazard {
+	for place, d := range s.seen {
+		if d.hazard {
 			return fmt.Errorf("%w (it is at %s)", ErrNeighbour, place)
 		}
 	}
@@ -58,8 +71,8 @@ func (s *sysfs) list() ([]plugged, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := map[string]look{}
-	var keys []plugged
+	now := map[string]seen{}
+	var ours []link
 	for _, e := range entries {
 		place := e.Name()
 		if place[0] < '0' || place[0] > '9' || strings.Contains(place, ":") {
@@ -69,32 +82,46 @@ func (s *sysfs) list() ([]plugged, error) {
 		if !ok {
 			continue // gone again
 		}
-		l := s.seen[place]
-		if l.stamp != at || !l.settled {
-			l = s.look(place)
-			l.stamp = at
+		d := s.seen[place]
+		if d.stamp != at || !d.settled {
+			d = s.see(place)
+			d.stamp = at
 		}
-		now[place] = l
-		if l.key != nil {
-			keys = append(keys, *l.key)
+		now[place] = d
+		if d.ours {
+			ours = append(ours, link{place, at})
 		}
 	}
 	s.seen = now
+	var keys []plugged
+	for _, key := range s.keys.list(ours, s.look) {
+		if key != nil {
+			keys = append(keys, *key)
+		}
+	}
 	return keys, nil
 }
 
-// look looks at what is plugged in at a place. It may be gone again by now.
-func (s *sysfs) look(place string) look {
-	l := look{hazard: hazardous(s.bytes(place, "descriptors"))}
+// see asks the kernel for what it tells without waiting for the device. That may be gone
+// again by now.
+func (s *sysfs) see(place string) seen {
 	vendor, product := s.number(place, "idVendor", 16), s.number(place, "idProduct", 16)
-	if vendor != int(s.opts.Vendor) || product != int(s.opts.Product) {
-		l.settled = vendor >= 0 && product >= 0
-		return l
+	return seen{
+		ours:    vendor == int(s.opts.Vendor) && product == int(s.opts.Product),
+		hazard:  hazardous(s.bytes(place, "descriptors")),
+		settled: vendor >= 0 && product >= 0,
 	}
+}
+
+// look looks for a key's interface at what is plugged in at a place; nil where it has none.
+// The kernel tells some of it only when it has done with the device, which for one that
+// does not answer takes seconds.
+func (s *sysfs) look(at link) (key *plugged, settled bool) {
+	place := at.place
 	// The directories of interfaces come one by one, and each before what is in it.
 	want := s.number(place, "bNumInterfaces", 10)
 	interfaces, err := filepath.Glob(filepath.Join(s.root, place, place+":*"))
-	l.settled = err == nil && want > 0 && len(interfaces) == want
+	settled = err == nil && want > 0 && len(interfaces) == want
 	p := plugged{place: place, bus: s.number(place, "busnum", 10), address: s.number(place, "devnum", 10), serial: printable(s.text(place, "serial"))}
 	for _, at := range interfaces {
 		name := filepath.Join(place, filepath.Base(at))
@@ -104,13 +131,13 @@ func (s *sysfs) look(place string) look {
 			s.number(name, "bInterfaceProtocol", 16),
 		}
 		if slices.Contains(is[:], -1) {
-			l.settled = false
+			settled = false
 		}
 		if is == [3]int{class, subClass, protocol} && p.bus > 0 && p.address > 0 {
-			l.key = &p
+			key = &p
 		}
 	}
-	return l
+	return key, settled
 }
 
 // stamp tells one link in a directory from a later one of the same name. To look at

@@ -2,4 +2,4 @@
 
 package usb
 
-func newLister(o Options) (lister, error) { return newLibusb(o) }
+func newLister(o Options, start func(func())) (lister, error) { return newLibusb(o, start) }
