@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/storage"
@@ -93,6 +94,11 @@ func TestMayHoldOpen(t *testing.T) {
 		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, []uint32{1, 2}},
 		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, []uint32{1, 2}},
 		"it does not fold":     {func(c *ledger.Config[*tally], _ *key) { c.Empty.refuses = 2 }, []uint32{1}},
+		"it is ahead of time": {
+			func(c *ledger.Config[*tally], _ *key) {
+				c.Clock = ledger.NewClock(&hands{wall: noon.Add(-time.Minute)}, 0, 0)
+			}, []uint32{1, 2},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := newKey()
@@ -102,6 +108,13 @@ func TestMayHoldOpen(t *testing.T) {
 			l := open(t, cfg)
 			t.Log(l.Refusal())
 			mayHold(t, "opened", l, c.want...)
+			shown, _ := l.Read()
+			doubtful, some := l.Doubtful()
+			if n := len(shown.ends); some != (n < len(c.want)) {
+				t.Errorf("%d numbers are shown, %d may be, and in doubt is some: %v", n, len(c.want), some)
+			} else if some {
+				holds(t, doubtful, c.want...)
+			}
 		})
 	}
 	_, whole, k := three(t)
