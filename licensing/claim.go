@@ -21,8 +21,8 @@ type claims struct {
 	left []document.Hash                     // those whose callers have left
 }
 
-// claim takes a request's key for one change and refuses it where any ledger
-// knows it for another request, or may come to know it: a batch has it that is
+// claim takes a request's key for one change and refuses it where the ledgers
+// know it for another request, or may come to know it: a batch has it that is
 // stored and in doubt. The caller calls release when he is answered, and says whether he
 // may have left something that nobody waits for any more. Only that keeps the key: what
 // hangs elsewhere does not.
@@ -41,21 +41,7 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 		// Somebody asks under this key. It may be the very request.
 		return nil, errors.Join(ErrUnknown, err)
 	}
-	err = unused(m.local, func(s *detach.Local, now int64) error {
-		_, err := s.Asked(request, now)
-		return err
-	})
-	for _, s := range m.rack.all() {
-		if err == nil {
-			err = s.carries(request)
-		}
-		if pool := s.askable(); pool != nil && err == nil {
-			err = unused(pool, func(p *detach.Pool, _ int64) error {
-				_, err := p.Asked(request)
-				return err
-			})
-		}
-	}
+	err = m.told(request).refusal()
 	if err != nil {
 		free()
 		return nil, err
@@ -79,16 +65,49 @@ func (m *Manager) unseen() (until []<-chan struct{}) {
 	return until
 }
 
-// unused asks the state that is in doubt, if any, and then the one that is not.
-func unused[S ledger.State[S]](l *ledger.Ledger[S], ask func(s S, now int64) error) error {
+// told is what all ledgers together tell of a request.
+type told struct {
+	known bool  // one has it
+	maybe bool  // one may turn out to have it
+	other error // one has its key for another request, or may turn out to
+}
+
+func (m *Manager) told(request document.RequestKey) (all told) {
+	add(&all, m.local, func(s *detach.Local, now int64) (bool, error) { return s.Asked(request, now) })
+	for _, s := range m.rack.all() {
+		pool := s.askable()
+		if pool != nil {
+			add(&all, pool, func(p *detach.Pool, _ int64) (bool, error) { return p.Asked(request) })
+		}
+		very, other := s.carries(request)
+		all.maybe, all.other = all.maybe || very, cmp.Or(all.other, other)
+	}
+	return all
+}
+
+// add asks the state of a ledger that is in doubt, if any, and then the one that is not.
+func add[S ledger.State[S]](all *told, l *ledger.Ledger[S], asked func(s S, now int64) (bool, error)) {
 	doubtful, some := l.Doubtful()
 	state, now := l.Read()
+	known, other := asked(state, now.Unix)
+	all.known, all.other = all.known || known, cmp.Or(all.other, other)
 	if some {
-		if err := ask(doubtful, now.Unix); err != nil {
-			return err
-		}
+		maybe, other := asked(doubtful, now.Unix)
+		all.maybe, all.other = all.maybe || maybe, cmp.Or(all.other, other)
 	}
-	return ask(state, now.Unix)
+}
+
+// refusal says why the request's key is not good for it, or nil. A ledger that has the
+// very request outweighs one that has another: the key had lapsed there before, and is
+// known again because the clock was put back.
+func (all told) refusal() error {
+	switch {
+	case all.known || all.other == nil:
+		return nil
+	case all.maybe:
+		return &doubted{all.other}
+	}
+	return all.other
 }
 
 // try takes a key that is free.
