@@ -73,6 +73,21 @@ func TestFreshKeyIsCertain(t *testing.T) {
 		s.ok(s.office.boot())
 		s.alike("a pool license after a restart", licensing.NoService, install(s.office, file))
 	})
+	t.Run("recipient unknown", func(t *testing.T) {
+		s := newStage(t)
+		unknown := func(key uint64) func(*licensing.ChangeOptions) error {
+			return func(opts *licensing.ChangeOptions) error {
+				r := s.office.request(s.laptop, 1)
+				r.Recipient, r.Key = 1<<40, key
+				_, err := s.office.Detach(s.ctx, r, opts)
+				return err
+			}
+		}
+		s.alike("a detach", licensing.NoResultsFound, unknown(worldKey))
+		s.alike("a detach from an unknown key", licensing.NoResultsFound, unknown(4711))
+		s.office.keys[0].Unplug()
+		s.alike("a detach from a key that is pulled out", licensing.NoResultsFound, unknown(worldKey))
+	})
 	t.Run("anchor lost", func(t *testing.T) {
 		s := newStage(t)
 		old, err := s.office.keys[0].Snapshot()

@@ -92,7 +92,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		return out, fail(op, err)
 	}
 	var unknown error
-	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && request.Request.Key == (document.Hash{}) {
+	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && !(ledgers{m}).mayHold(request.Request) {
 		return nil, fail(op, unknown)
 	}
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
