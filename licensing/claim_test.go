@@ -1,10 +1,14 @@
 package licensing_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/sojournlm/sojourn/licensing"
+	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/storage/memory"
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
@@ -69,4 +73,183 @@ func (v scene) renamed() bool {
 		}
 	}
 	return false
+}
+
+// An older store does not know what was asked since. It says neither that this has not
+// happened, nor gives the request key away; the newest one has the answer.
+func TestRequestKeyOfAStorePutBack(t *testing.T) {
+	for name, c := range map[string]struct{ ask, other func(*stage) error }{
+		"a pool's": {func(s *stage) error { _, err := s.detachOnce(); return err }, (*stage).renameOnce},
+		"its own":  {(*stage).renameOnce, func(s *stage) error { _, err := s.detachOnce(); return err }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			yesterday := s.office.backup()
+			s.ok(c.ask(s))
+			newest := s.office.backup()
+			s.office.putBack(yesterday)
+			for range 2 {
+				s.refused(c.ask(s), licensing.ErrUnknown, licensing.ErrRolledBack, licensing.StorageCorrupted)
+				s.refused(c.other(s), licensing.ErrRolledBack)
+			}
+			s.office.putBack(newest)
+			s.office.unchanged(func() {
+				s.ok(c.ask(s))
+				s.refused(c.other(s), licensing.InvalidParameter)
+			})
+			s.checkPromises()
+		})
+	}
+}
+
+// spoil damages the record of a batch and gives what mends it. The program is dead.
+func (m *machine) spoil(suffix string) (mend func()) {
+	w := m.w
+	w.Helper()
+	var key string
+	var whole []byte
+	w.ok(m.disk.Update(w.ctx, func(disk storage.Writer) error {
+		for p, err := range disk.Scan("pool/") {
+			if err != nil {
+				return err
+			}
+			if strings.HasSuffix(p.Key, suffix) {
+				key, whole = p.Key, bytes.Clone(p.Value)
+			}
+		}
+		bad := bytes.Clone(whole)
+		bad[len(bad)/2] ^= 1
+		return disk.Put(key, bad)
+	}))
+	return func() {
+		w.Helper()
+		w.ok(m.disk.Update(w.ctx, func(disk storage.Writer) error { return disk.Put(key, whole) }))
+	}
+}
+
+// Damage in a pool hides what was asked under request keys. Until it is mended no key is
+// good that is not known, wherever the pool's key is; those that are known, and changes
+// without any, are as ever.
+func TestRequestKeyHiddenByDamage(t *testing.T) {
+	known := &licensing.ChangeOptions{RequestKey: "known"}
+	for name, boot := range map[string]func(*stage){
+		"the key is here": func(s *stage) { s.ok(s.office.boot()) },
+		"the key is away": func(s *stage) { s.office.keys[0].Unplug(); s.ok(s.office.boot()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			rename := func(opts *licensing.ChangeOptions) error {
+				return s.office.EditFingerprint(s.ctx, licensing.FingerprintFields{LMSID: &s.laptop.id, HostName: new("ELSE")}, opts)
+			}
+			s.ok(rename(known))
+			first, err := s.detachOnce()
+			s.ok(err)
+			s.office.detach(s.laptop, 2)
+			s.office.crash()
+			mend := s.office.spoil("/b/0000000000000002")
+			boot(s)
+			before := s.office.look().Computers
+			for range 2 {
+				_, err = s.detachOnce()
+				s.refused(err, licensing.ErrUnknown)
+				s.refused(s.renameOnce(), licensing.ErrDamaged, licensing.StorageCorrupted)
+				s.ok(rename(known))
+			}
+			_, err = s.office.Detach(s.ctx, s.office.request(s.laptop, 1), known)
+			s.refused(err, licensing.InvalidParameter)
+			if now := s.office.look(); now.renamed() || len(now.Computers) != len(before) {
+				t.Error("what was refused happened")
+			}
+			s.ok(rename(nil))
+			s.office.crash()
+			mend()
+			s.office.reopen()
+			s.office.unchanged(func() {
+				again, err := s.detachOnce()
+				if s.ok(err); again.LicenseID != first.LicenseID {
+					t.Errorf("license %d, at first %d", again.LicenseID, first.LicenseID)
+				}
+				s.refused(s.renameOnce(), licensing.InvalidParameter)
+			})
+			s.ok(s.office.EditFingerprint(s.ctx, licensing.FingerprintFields{LMSID: &s.laptop.id, HostName: new("NEW")},
+				&licensing.ChangeOptions{RequestKey: "new"}))
+			s.checkPromises()
+		})
+	}
+}
+
+// A key that was used elsewhere before it came has a ledger that is not here. That says
+// nothing about the request keys of the other pools.
+func TestRequestKeysBesideAForeignPool(t *testing.T) {
+	s := newStage(t)
+	lender := s.bare("LENDER", memory.New())
+	key := lender.addKey(worldKey + 0x100)
+	s.ok(lender.boot())
+	s.ok(lender.Install(s.ctx, lender.pool(feature(1, 3)), nil))
+	lender.crash()
+	moved := s.office.addKey(key.ID())
+	state, err := key.Snapshot()
+	s.ok(err)
+	s.ok(moved.Restore(state))
+	from := s.office.request(s.laptop, 1)
+	from.Key = moved.ID()
+	for _, opts := range []*licensing.ChangeOptions{nil, {RequestKey: "moved"}} { // that may be in what the key has signed
+		_, err = s.office.Detach(s.ctx, from, opts)
+		s.faulty(opts, err, licensing.ErrRolledBack)
+	}
+	_, err = s.detachOnce()
+	s.ok(err)
+	s.ok(s.office.EditFingerprint(s.ctx, licensing.FingerprintFields{LMSID: &s.laptop.id, HostName: new("NEW")},
+		&licensing.ChangeOptions{RequestKey: "new"}))
+}
+
+// What another manager asks of a pool that is well does not wait for one that is damaged:
+// it minds its own request keys. What it asked of the damaged one is in doubt.
+func TestServedBesideADamagedPool(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, desk, laptop, n := across(w)
+		other := office.addKey(worldKey + 0x100)
+		w.ok(office.Install(w.ctx, office.poolOf(other, feature(1, 3)), nil))
+		from := func(key uint64) licensing.DetachRequest {
+			r := office.request(laptop, 1)
+			r.Key = key
+			return r
+		}
+		ask := func() error { _, err := desk.Detach(w.ctx, from(worldKey), askedOnce); return err }
+		n.set(func(at, _ *machine, message []byte) fate {
+			if at == desk && moves(message) {
+				return answered
+			}
+			return arrives
+		})
+		w.refused(ask(), licensing.ErrUnknown)
+		n.set(nil)
+		office.detach(desk, 1)
+		office.crash()
+		mend := office.spoil("51000001/b/0000000000000002")
+		w.ok(office.boot())
+		w.turn(time.Hour)
+		time.Sleep(time.Hour)
+		w.await("the desk sees the other key", func() bool { return desk.sees(other.ID()) })
+		for _, opts := range []*licensing.ChangeOptions{nil, {RequestKey: "well"}} {
+			r := from(other.ID())
+			if opts == nil { // online
+				r.Offline, r.Recipient = false, desk.id
+			}
+			_, err := desk.Detach(w.ctx, r, opts)
+			w.ok(err)
+		}
+		for range 2 {
+			w.refused(ask(), licensing.ErrUnknown)
+			w.refused(desk.RemoveFingerprint(w.ctx, laptop.id, askedOnce), licensing.InvalidParameter)
+		}
+		office.crash()
+		mend()
+		w.ok(office.boot())
+		w.await("the office answers", func() bool { return ask() == nil })
+		if out := office.look().Detached; len(out) != 4 {
+			t.Errorf("out are %+v", out)
+		}
+		w.checkPromises()
+	})
 }

@@ -212,16 +212,29 @@ func (l *Ledger[S]) Doubtful() (state S, ok bool) {
 	return state, false
 }
 
+// Hides is nil, or why the ledger may have more than it shows: Refusal, where that wraps
+// ErrRolledBack, ErrForked, ErrDamaged, ErrRules or storage.ErrUnknown. Where it wraps
+// ErrAnchorLost, all that is stored is shown, or Doubtful.
+func (l *Ledger[S]) Hides() error {
+	err := l.Refusal()
+	for _, why := range []error{ErrRolledBack, ErrForked, ErrDamaged, ErrRules, storage.ErrUnknown} {
+		if errors.Is(err, why) {
+			return err
+		}
+	}
+	return nil
+}
+
 // MayHold says whether the ledger has what has looks for in a state, or may turn out
-// to: it is shown or Doubtful, or nothing can be told because Refusal wraps
-// storage.ErrUnknown. A command that its caller left counts when Unseen is closed.
+// to: it is shown or Doubtful, or nothing can be told because the ledger Hides something.
+// A command that its caller left counts when Unseen is closed.
 func (l *Ledger[S]) MayHold(has func(s S, now Moment) bool) bool {
-	if errors.Is(l.Refusal(), storage.ErrUnknown) {
+	if l.Hides() != nil {
 		return true
 	}
 	doubtful, some := l.Doubtful() // before the state: what ceases to be pending is shown, or refused
 	state, now := l.Read()
-	return some && has(doubtful, now) || has(state, now) || errors.Is(l.Refusal(), storage.ErrUnknown)
+	return some && has(doubtful, now) || has(state, now) || l.Hides() != nil
 }
 
 // Unseen is closed when what became of the commands that their callers have left by
