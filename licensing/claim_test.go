@@ -2,6 +2,7 @@ package licensing_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"strings"
 	"testing"
 	"time"
@@ -252,4 +253,61 @@ func TestServedBesideADamagedPool(t *testing.T) {
 		}
 		w.checkPromises()
 	})
+}
+
+// A manager whose store is at fault by now does not have the last word about what was
+// fetched from it: the request key stays with it, and it tells when all is back.
+func TestFetchedFromAStorePutBack(t *testing.T) {
+	for name, together := range map[string]bool{"the store alone": false, "store and key, with another anchor": true} {
+		inBubble(t, func(w *world) {
+			office, desk, laptop, n := across(w)
+			ask := func() (*licensing.Detached, error) { return desk.Detach(w.ctx, office.request(laptop, 1), askedOnce) }
+			free := func() error { return desk.RemoveFingerprint(w.ctx, laptop.id, askedOnce) }
+			yesterday := office.backup()
+			before, err := office.keys[0].Snapshot()
+			w.ok(err)
+			n.set(func(from, _ *machine, message []byte) fate {
+				if from == desk && moves(message) {
+					return answered
+				}
+				return arrives
+			})
+			_, err = ask()
+			w.refused(err, licensing.ErrUnknown)
+			n.set(nil)
+			newest, anchor := office.backup(), office.safe
+			after, err := office.keys[0].Snapshot()
+			w.ok(err)
+			office.crash()
+			if together {
+				w.ok(office.keys[0].Restore(before))
+				office.safe, err = office.vault.Add(simulator.Config{
+					KeyID: 2, Model: 1, Vendor: worldVendor, VendorPublic: w.vendor.Public().(ed25519.PublicKey),
+				})
+				w.ok(err)
+			}
+			office.putBack(yesterday)
+			time.Sleep(time.Hour) // what was sent is stale
+			w.turn(time.Hour)
+			w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+			for range 3 {
+				_, err = ask()
+				w.refused(err, licensing.ErrUnknown)
+				w.refused(free(), licensing.InvalidParameter)
+			}
+			_, err = office.Detach(w.ctx, office.request(laptop, 1), nil)
+			w.refused(err, licensing.StorageCorrupted)
+			office.crash()
+			office.safe = anchor
+			if together {
+				w.ok(office.keys[0].Restore(after))
+			}
+			office.putBack(newest)
+			w.await("the office answers", func() bool { _, err := ask(); return err == nil })
+			if out := office.look().Detached; len(out) != 1 {
+				t.Errorf("%s: out are %+v", name, out)
+			}
+			w.refused(free(), licensing.InvalidParameter)
+		})
+	}
 }

@@ -49,8 +49,8 @@ func (m *Manager) fetchKnown(ctx context.Context, op string, origins []*origin, 
 		}
 		final := ruled(fault) && m.peers.proved(at.public, key)
 		fault = fail(op, fault)
-		if e, ok := errors.AsType[*Error](fault); ok && again && e.Code == OperationIsNotAllowed {
-			e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed when it was asked first
+		if e, ok := errors.AsType[*Error](fault); ok && again && (e.Code == OperationIsNotAllowed || e.Code == StorageCorrupted) {
+			e.Err = errors.Join(ErrUnknown, e.Err) // it may have been allowed, and the store well, when it was asked first
 		}
 		if errors.Is(fault, ErrUnknown) {
 			return nil, fault
