@@ -1,11 +1,14 @@
 package licensing_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/storage"
@@ -256,4 +259,84 @@ func TestRefusedPoolLeavesNothing(t *testing.T) {
 	if left := annex.announced(); len(left) > 0 {
 		t.Errorf("after it was taken these stay announced: %q", left)
 	}
+}
+
+// An announcement that cannot be read is none: the program starts, tells the log, and the
+// request key that it may have named is good for anything. One that can be read bars it.
+func TestUnreadableAnnouncement(t *testing.T) {
+	type record struct {
+		Version uint32              `cbor:"1,keyasint"`
+		License []byte              `cbor:"2,keyasint"`
+		Request document.RequestKey `cbor:"3,keyasint"`
+	}
+	change := func(f func(r *record)) func([]byte) []byte {
+		return func(b []byte) []byte {
+			var r record
+			if err := document.Decode("announcement", b, 1<<20, &r); err != nil {
+				t.Fatal(err)
+			}
+			f(&r)
+			return document.Encode(r)
+		}
+	}
+	for name, spoil := range map[string]func([]byte) []byte{
+		"as it was":        bytes.Clone,
+		"nothing":          func([]byte) []byte { return nil },
+		"cut short":        func(b []byte) []byte { return b[:len(b)-1] },
+		"something after":  func(b []byte) []byte { return append(bytes.Clone(b), 0) },
+		"too long":         func([]byte) []byte { return bytes.Repeat([]byte{0x81}, 1<<19) },
+		"a later version":  change(func(r *record) { r.Version++ }),
+		"no version":       change(func(r *record) { r.Version = 0 }),
+		"no pool license":  change(func(r *record) { r.License = nil }),
+		"half a license":   change(func(r *record) { r.License = r.License[:len(r.License)/2] }),
+		"another key's":    change(func(r *record) { r.License = otherPool(t) }),
+		"another document": func([]byte) []byte { return document.Encode(map[int]int{1: 1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			var log bytes.Buffer
+			file := s.office.pool(feature(1, 5))
+			for n := 0; len(s.office.announced()) == 0; n++ {
+				s.doubtful(file, n)
+			}
+			s.office.crash()
+			s.office.keys[0].Unplug()
+			at := s.office.announced()[0]
+			s.ok(s.office.disk.Update(s.ctx, func(w storage.Writer) error {
+				b, err := w.Get(at)
+				if err != nil {
+					return err
+				}
+				return w.Put(at, spoil(b))
+			}))
+			s.office.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			s.ok(s.office.boot())
+			told := strings.Contains(log.String(), "cannot be read")
+			if name == "as it was" {
+				if s.refused(s.renameOnce(), licensing.InvalidParameter); told {
+					t.Errorf("the log is told:\n%s", log.String())
+				}
+				return
+			}
+			if s.ok(s.renameOnce()); !told {
+				t.Error("the log is not told")
+			}
+			s.ok(s.office.keys[0].Plug())
+			s.office.detach(s.laptop, 1)
+			s.checkPromises()
+		})
+	}
+}
+
+// otherPool is a pool license for another key, as it is in its file.
+func otherPool(t *testing.T) []byte {
+	t.Helper()
+	w := newWorld(t)
+	m := w.bare("OTHER", memory.New())
+	m.addKey(worldKey + 1)
+	envelope, err := document.Unwrap(m.pool(feature(1, 1)))
+	w.ok(err)
+	license, err := envelope.Pool()
+	w.ok(err)
+	return license.Bytes()
 }
