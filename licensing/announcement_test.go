@@ -2,10 +2,12 @@ package licensing_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sojournlm/sojourn/internal/document"
@@ -339,4 +341,49 @@ func otherPool(t *testing.T) []byte {
 	license, err := envelope.Pool()
 	w.ok(err)
 	return license.Bytes()
+}
+
+// unreadable is a store in which announcements cannot be read once it is told so.
+type unreadable struct {
+	storage.Store
+	now atomic.Bool
+}
+
+func (u *unreadable) View(ctx context.Context, fn func(storage.Reader) error) error {
+	return u.Store.View(ctx, func(r storage.Reader) error { return fn(unreadableReader{r, u}) })
+}
+
+type unreadableReader struct {
+	storage.Reader
+	of *unreadable
+}
+
+func (r unreadableReader) Get(key string) ([]byte, error) {
+	if r.of.now.Load() && strings.HasSuffix(key, "/announced") {
+		return nil, &storage.Error{Op: "get", Key: key, Err: errors.New("injected failure")}
+	}
+	return r.Reader.Get(key)
+}
+
+// What is known of a pool license on its way stays known when its key comes: it is not
+// first read again.
+func TestAnnouncementWhenTheKeyComes(t *testing.T) {
+	s := newStage(t)
+	file := s.office.pool(feature(1, 5))
+	for n := 0; len(s.office.announced()) == 0; n++ {
+		s.doubtful(file, n)
+	}
+	s.office.crash()
+	s.office.keys[0].Unplug()
+	disk := &unreadable{Store: s.office.disk}
+	s.office.disk = disk
+	s.ok(s.office.boot())
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	disk.now.Store(true)
+	s.ok(s.office.keys[0].Plug())
+	s.office.key() // it is looked for
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	s.ok(s.office.Install(s.ctx, file, askedOnce))
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	s.checkPromises()
 }
