@@ -311,3 +311,59 @@ func TestFetchedFromAStorePutBack(t *testing.T) {
 		})
 	}
 }
+
+// A request key that has lapsed is good for something else. Where the clock is put back
+// then, both requests are known again: each gets its own answer, and no third one any.
+func TestLapsedRequestKeyComesBack(t *testing.T) {
+	s := newStage(t)
+	brief := s.office.request(s.laptop, 1)
+	brief.Duration = time.Hour
+	detach := func() (*licensing.Detached, error) { return s.office.Detach(s.ctx, brief, askedOnce) }
+	d, err := detach()
+	s.ok(err)
+	s.turn(2 * time.Hour)
+	s.ok(s.renameOnce())
+	_, err = detach()
+	s.refused(err, licensing.InvalidParameter)
+	s.office.crash()
+	s.office.watch.shift(-90 * time.Minute)
+	s.office.reopen()
+	s.office.unchanged(func() {
+		for range 2 {
+			s.ok(s.renameOnce())
+			again, err := detach()
+			if s.ok(err); again.LicenseID != d.LicenseID {
+				t.Errorf("license %d, at first %d", again.LicenseID, d.LicenseID)
+			}
+			s.refused(s.office.RemoveFingerprint(s.ctx, s.laptop.id, askedOnce), licensing.InvalidParameter)
+		}
+	})
+	s.checkPromises()
+}
+
+// The same where what was asked last is not signed yet: it is in doubt, though its key
+// is known for something else.
+func TestLapsedRequestKeyComesBackInDoubt(t *testing.T) {
+	s := newStage(t)
+	brief := s.office.request(s.laptop, 1)
+	brief.Duration = time.Hour
+	_, err := s.office.Detach(s.ctx, brief, askedOnce)
+	s.ok(err)
+	s.turn(2 * time.Hour)
+	deafen(s.office.safe)
+	s.refused(s.renameOnce(), licensing.ErrUnknown)
+	s.office.crash()
+	s.drain()
+	s.office.watch.shift(-90 * time.Minute)
+	s.office.reopen()
+	for range 2 {
+		s.refused(s.renameOnce(), licensing.ErrUnknown)
+		s.refused(s.office.RemoveFingerprint(s.ctx, s.laptop.id, askedOnce), licensing.InvalidParameter)
+	}
+	s.turn(90 * time.Minute)
+	s.ok(s.renameOnce())
+	if !s.office.look().renamed() {
+		t.Error("it has not happened")
+	}
+	s.checkPromises()
+}
