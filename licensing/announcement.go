@@ -29,7 +29,12 @@ type announcementRecord struct {
 // announcementKey is where in the store the announcement of a key lies.
 func announcementKey(key uint64) string { return poolName(key) + "/announced" }
 
-func parseAnnouncement(b []byte) (*announcement, error) {
+func (a *announcement) encode() []byte {
+	return document.Encode(announcementRecord{Version: announcementVersion, License: a.license.Bytes(), Request: a.request})
+}
+
+// parseAnnouncement reads what is stored for a key.
+func parseAnnouncement(key uint64, b []byte) (*announcement, error) {
 	const name = "stored announcement"
 	var r announcementRecord
 	if err := document.Decode(name, b, document.MaxPool+256, &r); err != nil {
@@ -41,6 +46,9 @@ func parseAnnouncement(b []byte) (*announcement, error) {
 	license, err := document.ParsePool(r.License)
 	if err != nil {
 		return nil, err
+	}
+	if license.Head.Key != key {
+		return nil, errors.New("it is for another key")
 	}
 	return &announcement{license, r.Request}, nil
 }
@@ -65,10 +73,7 @@ func (s *slot) recall(ctx context.Context, m *Manager) error {
 	case err != nil:
 		return err
 	default:
-		if a, err = parseAnnouncement(raw); err == nil && a.license.Head.Key != s.info.ID {
-			a, err = nil, errors.New("it is for another key")
-		}
-		if err != nil {
+		if a, err = parseAnnouncement(s.info.ID, raw); err != nil {
 			m.opts.Logger.Warn("what is stored of a pool license on its way cannot be read", "key", s.info.ID, "error", err)
 		}
 	}
@@ -82,9 +87,8 @@ func (s *slot) recall(ctx context.Context, m *Manager) error {
 
 // announce stores what is about to go into the slot's key.
 func (s *slot) announce(ctx context.Context, m *Manager, a *announcement) error {
-	record := announcementRecord{Version: announcementVersion, License: a.license.Bytes(), Request: a.request}
 	err := m.store.Update(ctx, func(w storage.Writer) error {
-		return w.Put(announcementKey(s.info.ID), document.Encode(record))
+		return w.Put(announcementKey(s.info.ID), a.encode())
 	})
 	if err != nil {
 		return err

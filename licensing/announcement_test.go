@@ -1,11 +1,16 @@
 package licensing_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/storage"
@@ -72,6 +77,21 @@ func TestFreshKeyIsCertain(t *testing.T) {
 		s.office.crash()
 		s.ok(s.office.boot())
 		s.alike("a pool license after a restart", licensing.NoService, install(s.office, file))
+	})
+	t.Run("recipient unknown", func(t *testing.T) {
+		s := newStage(t)
+		unknown := func(key uint64) func(*licensing.ChangeOptions) error {
+			return func(opts *licensing.ChangeOptions) error {
+				r := s.office.request(s.laptop, 1)
+				r.Recipient, r.Key = 1<<40, key
+				_, err := s.office.Detach(s.ctx, r, opts)
+				return err
+			}
+		}
+		s.alike("a detach", licensing.NoResultsFound, unknown(worldKey))
+		s.alike("a detach from an unknown key", licensing.NoResultsFound, unknown(4711))
+		s.office.keys[0].Unplug()
+		s.alike("a detach from a key that is pulled out", licensing.NoResultsFound, unknown(worldKey))
 	})
 	t.Run("anchor lost", func(t *testing.T) {
 		s := newStage(t)
@@ -241,4 +261,129 @@ func TestRefusedPoolLeavesNothing(t *testing.T) {
 	if left := annex.announced(); len(left) > 0 {
 		t.Errorf("after it was taken these stay announced: %q", left)
 	}
+}
+
+// An announcement that cannot be read is none: the program starts, tells the log, and the
+// request key that it may have named is good for anything. One that can be read bars it.
+func TestUnreadableAnnouncement(t *testing.T) {
+	type record struct {
+		Version uint32              `cbor:"1,keyasint"`
+		License []byte              `cbor:"2,keyasint"`
+		Request document.RequestKey `cbor:"3,keyasint"`
+	}
+	change := func(f func(r *record)) func([]byte) []byte {
+		return func(b []byte) []byte {
+			var r record
+			if err := document.Decode("announcement", b, 1<<20, &r); err != nil {
+				t.Fatal(err)
+			}
+			f(&r)
+			return document.Encode(r)
+		}
+	}
+	for name, spoil := range map[string]func([]byte) []byte{
+		"as it was":        bytes.Clone,
+		"nothing":          func([]byte) []byte { return nil },
+		"cut short":        func(b []byte) []byte { return b[:len(b)-1] },
+		"something after":  func(b []byte) []byte { return append(bytes.Clone(b), 0) },
+		"too long":         func([]byte) []byte { return bytes.Repeat([]byte{0x81}, 1<<19) },
+		"a later version":  change(func(r *record) { r.Version++ }),
+		"no version":       change(func(r *record) { r.Version = 0 }),
+		"no pool license":  change(func(r *record) { r.License = nil }),
+		"half a license":   change(func(r *record) { r.License = r.License[:len(r.License)/2] }),
+		"another key's":    change(func(r *record) { r.License = otherPool(t) }),
+		"another document": func([]byte) []byte { return document.Encode(map[int]int{1: 1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			var log bytes.Buffer
+			file := s.office.pool(feature(1, 5))
+			for n := 0; len(s.office.announced()) == 0; n++ {
+				s.doubtful(file, n)
+			}
+			s.office.crash()
+			s.office.keys[0].Unplug()
+			at := s.office.announced()[0]
+			s.ok(s.office.disk.Update(s.ctx, func(w storage.Writer) error {
+				b, err := w.Get(at)
+				if err != nil {
+					return err
+				}
+				return w.Put(at, spoil(b))
+			}))
+			s.office.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			s.ok(s.office.boot())
+			told := strings.Contains(log.String(), "cannot be read")
+			if name == "as it was" {
+				if s.refused(s.renameOnce(), licensing.InvalidParameter); told {
+					t.Errorf("the log is told:\n%s", log.String())
+				}
+				return
+			}
+			if s.ok(s.renameOnce()); !told {
+				t.Error("the log is not told")
+			}
+			s.ok(s.office.keys[0].Plug())
+			s.office.detach(s.laptop, 1)
+			s.checkPromises()
+		})
+	}
+}
+
+// otherPool is a pool license for another key, as it is in its file.
+func otherPool(t *testing.T) []byte {
+	t.Helper()
+	w := newWorld(t)
+	m := w.bare("OTHER", memory.New())
+	m.addKey(worldKey + 1)
+	envelope, err := document.Unwrap(m.pool(feature(1, 1)))
+	w.ok(err)
+	license, err := envelope.Pool()
+	w.ok(err)
+	return license.Bytes()
+}
+
+// unreadable is a store in which announcements cannot be read once it is told so.
+type unreadable struct {
+	storage.Store
+	now atomic.Bool
+}
+
+func (u *unreadable) View(ctx context.Context, fn func(storage.Reader) error) error {
+	return u.Store.View(ctx, func(r storage.Reader) error { return fn(unreadableReader{r, u}) })
+}
+
+type unreadableReader struct {
+	storage.Reader
+	of *unreadable
+}
+
+func (r unreadableReader) Get(key string) ([]byte, error) {
+	if r.of.now.Load() && strings.HasSuffix(key, "/announced") {
+		return nil, &storage.Error{Op: "get", Key: key, Err: errors.New("injected failure")}
+	}
+	return r.Reader.Get(key)
+}
+
+// What is known of a pool license on its way stays known when its key comes: it is not
+// first read again.
+func TestAnnouncementWhenTheKeyComes(t *testing.T) {
+	s := newStage(t)
+	file := s.office.pool(feature(1, 5))
+	for n := 0; len(s.office.announced()) == 0; n++ {
+		s.doubtful(file, n)
+	}
+	s.office.crash()
+	s.office.keys[0].Unplug()
+	disk := &unreadable{Store: s.office.disk}
+	s.office.disk = disk
+	s.ok(s.office.boot())
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	disk.now.Store(true)
+	s.ok(s.office.keys[0].Plug())
+	s.office.key() // it is looked for
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	s.ok(s.office.Install(s.ctx, file, askedOnce))
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	s.checkPromises()
 }

@@ -73,9 +73,10 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_
 	}
 	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired && m.local.Overdue() {
 		// What was seen to have ended must not come back with the wall clock. Once that
-		// is entered, asking again enters nothing.
+		// is entered, asking again enters nothing; where it cannot be entered now, it has
+		// ended all the same.
 		if _, err := m.local.Do(ctx, m.mark(markFirst)); err != nil {
-			why = err
+			m.opts.Logger.Warn("the time at which a license had expired was not recorded", "error", err)
 		}
 	}
 	return nil, fail(op, why)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -21,12 +22,12 @@ type claims struct {
 	left []document.Hash                     // those whose callers have left
 }
 
-// claim takes a request's key for one change and refuses it where any ledger
-// knows it for another request, or may come to know it: a batch has it that is
-// stored and in doubt. The caller calls release when he is answered, and says whether he
+// claim takes a request's key for one change and refuses it where the ledgers
+// know it for another request, or may come to know it: a batch has it that is
+// stored and in doubt. served says that it is another manager's. The caller calls release when he is answered, and says whether he
 // may have left something that nobody waits for any more. Only that keeps the key: what
 // hangs elsewhere does not.
-func (m *Manager) claim(ctx context.Context, request document.RequestKey) (release func(left bool), err error) {
+func (m *Manager) claim(ctx context.Context, request document.RequestKey, served bool) (release func(left bool), err error) {
 	if request.Key == (document.Hash{}) {
 		return func(bool) {}, nil
 	}
@@ -41,21 +42,7 @@ func (m *Manager) claim(ctx context.Context, request document.RequestKey) (relea
 		// Somebody asks under this key. It may be the very request.
 		return nil, errors.Join(ErrUnknown, err)
 	}
-	err = unused(m.local, func(s *detach.Local, now int64) error {
-		_, err := s.Asked(request, now)
-		return err
-	})
-	for _, s := range m.rack.all() {
-		if err == nil {
-			err = s.carries(request)
-		}
-		if pool := s.askable(); pool != nil && err == nil {
-			err = unused(pool, func(p *detach.Pool, _ int64) error {
-				_, err := p.Asked(request)
-				return err
-			})
-		}
-	}
+	err = m.told(request).refusal(served)
 	if err != nil {
 		free()
 		return nil, err
@@ -79,16 +66,78 @@ func (m *Manager) unseen() (until []<-chan struct{}) {
 	return until
 }
 
-// unused asks the state that is in doubt, if any, and then the one that is not.
-func unused[S ledger.State[S]](l *ledger.Ledger[S], ask func(s S, now int64) error) error {
+// told is what all ledgers together tell of a request.
+type told struct {
+	known  bool  // one has it
+	maybe  bool  // one may turn out to have it
+	other  error // one has its key for another request, or may turn out to
+	hidden error // why one may have more than it shows
+}
+
+func (m *Manager) told(request document.RequestKey) (all told) {
+	add(&all, m.local, func(s *detach.Local, now int64) (bool, error) { return s.Asked(request, now) })
+	for _, s := range m.rack.all() {
+		pool := s.askable()
+		if pool != nil {
+			add(&all, pool, func(p *detach.Pool, _ int64) (bool, error) { return p.Asked(request) })
+		}
+		all.hidden = cmp.Or(all.hidden, s.hides())
+		very, other := s.carries(request)
+		all.maybe, all.other = all.maybe || very, cmp.Or(all.other, other)
+	}
+	return all
+}
+
+// add asks the state of a ledger that is in doubt, if any, and then the one that is not.
+func add[S ledger.State[S]](all *told, l *ledger.Ledger[S], asked func(s S, now int64) (bool, error)) {
 	doubtful, some := l.Doubtful()
 	state, now := l.Read()
+	known, other := asked(state, now.Unix)
+	all.known, all.other = all.known || known, cmp.Or(all.other, other)
 	if some {
-		if err := ask(doubtful, now.Unix); err != nil {
-			return err
-		}
+		maybe, other := asked(doubtful, now.Unix)
+		all.maybe, all.other = all.maybe || maybe, cmp.Or(all.other, other)
 	}
-	return ask(state, now.Unix)
+}
+
+// refusal says why the request's key is not good for it, or nil. A ledger that has the
+// very request outweighs one that has another: the key had lapsed there before, and is
+// known again because the clock was put back. While a ledger may have more than it shows,
+// a key that none shows is good for nothing: it may be known there. That does not hold
+// for another manager's requests, which minds its own request keys.
+func (all told) refusal(served bool) error {
+	switch {
+	case all.known:
+		return nil
+	case all.other != nil && all.maybe:
+		return &doubted{all.other}
+	case all.other != nil:
+		return all.other
+	case all.hidden != nil && !all.maybe && !served:
+		return &doubted{all.hidden}
+	}
+	return nil
+}
+
+// hides is nil, or why the pool's ledger may have request keys that it does not show.
+func (s *slot) hides() error {
+	s.mu.Lock()
+	pool, unread, err := cmp.Or(s.pool, s.stored), s.unread, s.err
+	s.mu.Unlock()
+	switch {
+	case pool == nil && unread && ofStore(err):
+		return err
+	case pool == nil && unread:
+		return fmt.Errorf("%w: what is stored of the pool of key %d cannot be read", ErrDamaged, s.info.ID)
+	case pool == nil:
+		return nil
+	}
+	err = pool.Hides()
+	if errors.Is(err, ErrUnknown) || // then the store takes no other request either
+		errors.Is(err, ErrRolledBack) && pool.Position().Seq == 0 { // or the key was used elsewhere before it came
+		return nil
+	}
+	return err
 }
 
 // try takes a key that is free.
@@ -187,9 +236,13 @@ func ruled(err error) bool {
 	return true
 }
 
-// mayHold says whether the manager's own ledger knows a request or may come to.
+// mayHold says whether the manager's own ledger knows a request or may come to, or may
+// have known it before the store was put back.
 func (m *Manager) mayHold(request document.RequestKey) bool {
-	return request.Key != (document.Hash{}) && m.local.MayHold(func(s *detach.Local, now ledger.Moment) bool {
+	if request.Key == (document.Hash{}) {
+		return false
+	}
+	return m.distrust.Load() != nil || m.local.MayHold(func(s *detach.Local, now ledger.Moment) bool {
 		asked, _ := s.Asked(request, now.Unix)
 		return asked
 	})

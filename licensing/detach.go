@@ -54,7 +54,9 @@ type ChangeOptions struct {
 	// with another request is refused. Who asks while an earlier request under the
 	// key is under way, waited for or not, waits until it is known what became of
 	// that. It is kept until the license's death time, or for a day where no license
-	// is concerned. Empty: none.
+	// is concerned. While a ledger here is rolled back, forked or damaged, a key that
+	// none shows may be known there: then the error wraps [ErrUnknown] beside the reason,
+	// whatever is asked for. Empty: none.
 	RequestKey string
 }
 
@@ -92,7 +94,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		return out, fail(op, err)
 	}
 	var unknown error
-	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && request.Request.Key == (document.Hash{}) {
+	if request.Recipient, unknown = m.recipient(req.Recipient); unknown != nil && !(ledgers{m}).mayHold(request.Request) {
 		return nil, fail(op, unknown)
 	}
 	var before *denial

@@ -12,6 +12,7 @@ import (
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/storage/badgerstore"
+	"github.com/sojournlm/sojourn/storage/storagetest"
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
@@ -211,5 +212,31 @@ func TestAskingAfterTheEnd(t *testing.T) {
 	office.lend(laptop, 2)
 	if n := ask(60); n != 0 {
 		t.Errorf("asking for an hour after an end that was entered made %d batches", n)
+	}
+}
+
+// That a license has expired is said also where it cannot be recorded now. It is, as soon
+// as the store takes it.
+func TestExpiryNotRecorded(t *testing.T) {
+	s := newStage(t)
+	s.office.lend(s.laptop, 1)
+	_, err := s.laptop.check(1)
+	s.ok(err)
+	s.turn(25 * time.Hour)
+	before := s.laptop.entries()
+	full := s.laptop.fail(0, storagetest.Refuse)
+	_, err = s.laptop.check(1)
+	if s.refused(err, licensing.DetachedLicenseExpired); !full.Fired() {
+		t.Fatal("nothing was to be recorded")
+	}
+	if n := s.laptop.entries() - before; n != 0 {
+		t.Errorf("%d entries of a store that refuses them", n)
+	}
+	for range 2 {
+		_, err = s.laptop.check(1)
+		s.refused(err, licensing.DetachedLicenseExpired)
+	}
+	if s.laptop.entries() == before {
+		t.Error("it was not recorded then")
 	}
 }

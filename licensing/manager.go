@@ -215,6 +215,11 @@ func (m *Manager) begin(op string) (done func(), err error) {
 // or none, which is then the caller's alone. The caller gives done the answer. Where it
 // cannot begin, the very request may have been answered before.
 func (m *Manager) change(ctx context.Context, op string, request document.RequestKey) (done func(answer error), err error) {
+	return m.changeFor(ctx, op, request, false)
+}
+
+// changeFor is change, for another manager where it is served.
+func (m *Manager) changeFor(ctx context.Context, op string, request document.RequestKey, served bool) (done func(answer error), err error) {
 	leave, err := m.begin(op)
 	if err != nil {
 		if closed, ok := errors.AsType[*Error](err); ok && (ledgers{m}).mayHold(request) {
@@ -226,7 +231,7 @@ func (m *Manager) change(ctx context.Context, op string, request document.Reques
 		leave()
 		return nil, fail(op, doubting(refused(err), request, ledgers{m}))
 	}
-	release, err := m.claim(ctx, request)
+	release, err := m.claim(ctx, request, served)
 	if err != nil {
 		leave()
 		return nil, fail(op, err)

@@ -181,7 +181,7 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 	if err := request.Check(); err != nil {
 		return nil, err
 	}
-	done, err := m.change(ctx, "detach", request.Request)
+	done, err := m.changeFor(ctx, "detach", request.Request, true)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (m *Manager) serveReturn(ctx context.Context, from *document.Fingerprint, b
 		return nil, err
 	}
 	request := servedKey(from, ask.Own, ask.Return)
-	done, err := m.change(ctx, "return", request)
+	done, err := m.changeFor(ctx, "return", request, true)
 	if err != nil {
 		return nil, err
 	}

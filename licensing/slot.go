@@ -51,19 +51,22 @@ type slot struct {
 	recalled  bool          // announced was read from the store
 }
 
-// carries refuses a request under the key of another one whose pool license may be in
-// the slot's key.
-func (s *slot) carries(request document.RequestKey) error {
+// carries tells of a request by the pool license that may be in the slot's key: whether
+// that was brought by the very request, or by another one under its request key.
+func (s *slot) carries(request document.RequestKey) (very bool, other error) {
 	a := s.announcement()
-	if a == nil || a.request.Key != request.Key || a.request.Request == request.Request {
-		return nil
+	if a == nil || a.request.Key != request.Key {
+		return false, nil
 	}
 	if pool := s.askable(); pool != nil {
 		if state, _ := pool.Read(); !a.beyond(state) {
-			return nil // it knows what came of it
+			return false, nil // it knows what came of it
 		}
 	}
-	return &detach.Refusal{Code: InvalidParameter, Message: "this request key was used for another request"}
+	if a.request.Request == request.Request {
+		return true, nil
+	}
+	return false, &detach.Refusal{Code: InvalidParameter, Message: "this request key was used for another request"}
 }
 
 // recordEnd records the time in the pool's ledger, if it has ended something there

@@ -2,6 +2,7 @@ package licensing
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sojournlm/sojourn/device"
 )
@@ -20,11 +21,30 @@ const (
 )
 
 // Ready says that the key can keep another batch. It is what a [ledger.Anchor] that wears
-// out has.
+// out has. A worn key gives one of the writes that it keeps back for its pool to follow a
+// license that it has taken: without it what became of that would never be known.
 func (s *slot) Ready(ctx context.Context) error {
-	_, err := withKey(ctx, s, func(k *device.Key) (struct{}, error) { return struct{}{}, k.Ready(ctx) })
+	left, err := withKey(ctx, s, func(k *device.Key) (uint32, error) {
+		err := k.Ready(ctx)
+		return k.WritesLeft(), err
+	})
 	s.watchWear()
+	if errors.Is(err, device.ErrWornOut) && left > 0 && s.follows() {
+		return nil
+	}
 	return err
+}
+
+// follows reports whether the key was seen to hold a newer pool license than its pool.
+func (s *slot) follows() bool {
+	s.mu.Lock()
+	pool, license := s.pool, s.license
+	s.mu.Unlock()
+	if pool == nil || license == nil {
+		return false
+	}
+	state, _ := pool.Read()
+	return state.Counter() < license.Head.Counter
 }
 
 const wornText = "the key is worn out: it can be read, and takes no change any more"

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
@@ -93,4 +94,71 @@ func TestWornOutKey(t *testing.T) {
 		t.Errorf("%d licenses are out, %d were acknowledged", n, away)
 	}
 	w.checkPromises()
+}
+
+// A pool license that the key has taken with its last writes is followed by its pool,
+// though another change has come in between: one of the writes that are kept back is
+// for that.
+func TestWornKeyIsFollowed(t *testing.T) {
+	const seats = 60
+	stand := func(t *testing.T) (office *machine, disk *heldUp, use func() error) {
+		w := newWorld(t)
+		disk = &heldUp{Store: memory.New()}
+		office = w.bare("OFFICE", disk)
+		key, err := office.bus.Add(simulator.Config{
+			KeyID: worldKey, Model: uint8(licensing.ModelSign), Vendor: worldVendor,
+			VendorPublic: w.vendor.Public().(ed25519.PublicKey), Endurance: 1,
+		})
+		w.ok(err)
+		office.keys = append(office.keys, key)
+		w.ok(office.boot())
+		var sold []issuer.Feature
+		for n := range uint32(seats) {
+			sold = append(sold, feature(n, 100))
+		}
+		w.ok(office.Install(w.ctx, office.pool(sold...), nil))
+		strangers := office.strangers(seats)
+		used := 0
+		return office, disk, func() error {
+			r := office.request(office, uint32(used%seats))
+			r.Recipient = strangers[used/seats%seats]
+			_, err := office.Detach(w.ctx, r, nil)
+			if err == nil {
+				used++
+			}
+			return err
+		}
+	}
+	lasts := 0
+	for _, _, use := stand(t); use() == nil; {
+		lasts++
+	}
+	synctest.Test(t, func(t *testing.T) {
+		office, disk, use := stand(t)
+		w := office.w
+		for range lasts - 1 {
+			w.ok(use())
+		}
+		newer := office.pool(feature(0, 100), feature(1, 60001))
+		end := disk.hold()
+		installed := make(chan error, 1)
+		go func() { installed <- office.Install(w.ctx, newer, askedOnce) }()
+		synctest.Wait() // it is about to be announced
+		w.ok(use())
+		end(nil)
+		w.ok(<-installed)
+		for range 2 {
+			w.ok(office.Install(w.ctx, newer, askedOnce))
+			if f := office.look().Features[1]; f.Max != 60001 {
+				t.Errorf("the pool has %+v", f)
+			}
+			r := office.request(office, 1)
+			_, err := office.Detach(w.ctx, r, nil)
+			w.refused(err, licensing.StorageCorrupted)
+			w.refused(office.Install(w.ctx, office.pool(feature(1, 60002)), nil), licensing.StorageCorrupted)
+			office.reopen()
+		}
+		w.checkPromises()
+		office.crash()
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/storage"
@@ -80,28 +81,54 @@ func TestMayHoldStore(t *testing.T) {
 
 // TestMayHoldOpen opens a ledger whose newest batch was not signed before.
 func TestMayHoldOpen(t *testing.T) {
-	s, k := memory.New(), newKey()
-	unsigned(t, s, k, newHands())
+	s, k, wall := memory.New(), newKey(), newHands()
+	l := open(t, config(s, k, wall))
+	must(t, l, 1)
+	wall.pass(time.Minute)
+	k.set(func() { k.dead = true })
+	if _, err := l.Do(context.Background(), adding(2)); !errors.Is(err, storage.ErrUnknown) {
+		t.Fatal(err)
+	}
+	l.Close(context.Background())
+	k.set(func() { k.dead = false })
 	for name, c := range map[string]struct {
 		spoil func(*ledger.Config[*tally], *key)
-		want  []uint32
+		shown []uint32
+		doubt bool     // the second number is
+		want  []uint32 // all three, where what is stored may not be all
 	}{
-		"it is signed now":     {func(*ledger.Config[*tally], *key) {}, []uint32{1, 2}},
-		"the key does not":     {func(_ *ledger.Config[*tally], k *key) { k.fault = butFirst }, []uint32{1, 2}},
-		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, []uint32{1, 2}},
-		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, []uint32{1, 2}},
-		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, []uint32{1, 2}},
-		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, []uint32{1, 2}},
-		"it does not fold":     {func(c *ledger.Config[*tally], _ *key) { c.Empty.refuses = 2 }, []uint32{1}},
+		"it is signed now":     {func(*ledger.Config[*tally], *key) {}, []uint32{1, 2}, false, []uint32{1, 2}},
+		"the key does not":     {func(_ *ledger.Config[*tally], k *key) { k.fault = butFirst }, []uint32{1}, true, []uint32{1, 2}},
+		"it has no proof":      {func(c *ledger.Config[*tally], _ *key) { c.Empty.deaf = true }, []uint32{1}, true, []uint32{1, 2, 3}},
+		"the key signed more":  {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 3 }, []uint32{1}, true, []uint32{1, 2, 3}},
+		"the key signed other": {func(_ *ledger.Config[*tally], k *key) { k.state.Seq = 2 }, []uint32{1}, true, []uint32{1, 2, 3}},
+		"the key is another":   {func(c *ledger.Config[*tally], _ *key) { c.Anchor = newKey() }, []uint32{1}, true, []uint32{1, 2}},
+		"it does not fold":     {func(c *ledger.Config[*tally], _ *key) { c.Empty.refuses = 2 }, []uint32{1}, false, []uint32{1, 2, 3}},
+		"it is ahead of time": {
+			func(c *ledger.Config[*tally], _ *key) { c.Clock = ledger.NewClock(newHands(), 0, 0) },
+			[]uint32{1}, true, []uint32{1, 2},
+		},
+		"its rules are newer": {func(c *ledger.Config[*tally], _ *key) { c.Rules = 1 }, nil, false, []uint32{1, 2, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := newKey()
 			same.private, same.state = k.private, k.state
-			cfg := config(s.Clone(), same, newHands())
+			cfg := config(s.Clone(), same, wall)
 			c.spoil(&cfg, same)
 			l := open(t, cfg)
 			t.Log(l.Refusal())
 			mayHold(t, "opened", l, c.want...)
+			if hides := l.Hides() != nil; hides != (len(c.want) == 3) {
+				t.Errorf("it hides something: %v", hides)
+			}
+			shown, _ := l.Read()
+			holds(t, shown, c.shown...)
+			doubtful, some := l.Doubtful()
+			if some != c.doubt {
+				t.Errorf("in doubt: %v", some)
+			} else if some {
+				holds(t, doubtful, 1, 2)
+			}
 		})
 	}
 	_, whole, k := three(t)

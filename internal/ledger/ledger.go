@@ -199,33 +199,42 @@ func (l *Ledger[S]) Refusal() error {
 	return nil
 }
 
-// Doubtful is the state with the batch that is stored and not known to be signed,
-// which may never become what Read gives. There is none where ok is false. Who looks
-// here first, and then at Read, misses no batch that was stored before.
+// Doubtful is the state with the batch that is stored and not known to be signed, judged
+// or not, which may never become what Read gives. There is none where ok is false: also
+// where the batch does not fold, and so never becomes state. Who looks here first, and
+// then at Read, misses no batch that was stored before.
 func (l *Ledger[S]) Doubtful() (state S, ok bool) {
-	if p := l.pending.Load(); p != nil && p.tip != nil {
-		return p.tip.state, true
+	if p := l.pending.Load(); p != nil {
+		if t := p.look(); t != nil {
+			return t.state, true
+		}
 	}
 	return state, false
 }
 
-// MayHold says whether the ledger has what has looks for in a state, or may turn out
-// to: it is shown, or in the batch that is stored and not known to be signed, judged or
-// not, or nothing can be told because Refusal wraps storage.ErrUnknown. A batch that
-// does not fold never becomes state. A command that its caller left counts when Unseen
-// is closed.
-func (l *Ledger[S]) MayHold(has func(s S, now Moment) bool) bool {
-	if errors.Is(l.Refusal(), storage.ErrUnknown) {
-		return true
-	}
-	p := l.pending.Load() // before the state: what ceases to be pending is shown, or refused
-	state, now := l.Read()
-	if p != nil {
-		if t := p.look(); t != nil && has(t.state, now) {
-			return true
+// Hides is nil, or why the ledger may have more than it shows: Refusal, where that wraps
+// ErrRolledBack, ErrForked, ErrDamaged, ErrRules or storage.ErrUnknown. Where it wraps
+// ErrAnchorLost, all that is stored is shown, or Doubtful.
+func (l *Ledger[S]) Hides() error {
+	err := l.Refusal()
+	for _, why := range []error{ErrRolledBack, ErrForked, ErrDamaged, ErrRules, storage.ErrUnknown} {
+		if errors.Is(err, why) {
+			return err
 		}
 	}
-	return has(state, now) || errors.Is(l.Refusal(), storage.ErrUnknown)
+	return nil
+}
+
+// MayHold says whether the ledger has what has looks for in a state, or may turn out
+// to: it is shown or Doubtful, or nothing can be told because the ledger Hides something.
+// A command that its caller left counts when Unseen is closed.
+func (l *Ledger[S]) MayHold(has func(s S, now Moment) bool) bool {
+	if l.Hides() != nil {
+		return true
+	}
+	doubtful, some := l.Doubtful() // before the state: what ceases to be pending is shown, or refused
+	state, now := l.Read()
+	return some && has(doubtful, now) || has(state, now) || l.Hides() != nil
 }
 
 // Unseen is closed when what became of the commands that their callers have left by

@@ -123,14 +123,18 @@ func message(e *licensing.Error) string {
 		{licensing.ErrForked, "store and key tell different stories: another manager used the key, so nothing is changed or granted"},
 		{licensing.ErrAnchorLost, "the anchor does not belong to the store, or is older, so nothing is changed or granted"},
 		{licensing.ErrDamaged, "the store is damaged, so nothing is changed or granted"},
-		{storage.ErrFull, "the store has too little room left; nothing happened"},
 		{licensing.ErrUnknown, "it is not known whether this happened"},
+		{storage.ErrFull, "the store has too little room left; nothing happened"},
 		{device.ErrWornOut, "the key is worn out: it can be read, and takes no change any more"},
 		{licensing.ErrClosed, "the license manager is shutting down"},
 	} {
-		if errors.Is(e.Err, known.err) {
-			return known.text
+		if !errors.Is(e.Err, known.err) {
+			continue
 		}
+		if known.err != licensing.ErrUnknown && errors.Is(e.Err, licensing.ErrUnknown) {
+			return known.text + "; this very request may have happened before"
+		}
+		return known.text
 	}
 	if e.Code == licensing.StorageCorrupted {
 		return "the store failed, or holds what this program does not understand, so nothing is changed or granted"

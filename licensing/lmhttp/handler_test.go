@@ -81,6 +81,26 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
+// TestDoubtIsTold: whatever else an error is about, what may have happened is not said
+// to have not.
+func TestDoubtIsTold(t *testing.T) {
+	for _, cause := range []error{
+		licensing.ErrRolledBack, licensing.ErrForked, licensing.ErrAnchorLost, licensing.ErrDamaged,
+		licensing.ErrClosed, storage.ErrFull, device.ErrWornOut, errors.New("disk"),
+	} {
+		for _, code := range []licensing.Code{licensing.GetResponseFailed, licensing.NoService, licensing.StorageCorrupted} {
+			_, p := describe(&licensing.Error{Op: "op", Code: code, Message: "m", Err: errors.Join(licensing.ErrUnknown, cause)})
+			if !strings.Contains(p.Message, "may have happened") && !strings.Contains(p.Message, "not known whether") {
+				t.Errorf("code %d, %v: %s", code, cause, p.Message)
+			}
+			_, p = describe(&licensing.Error{Op: "op", Code: code, Message: "m", Err: cause})
+			if strings.Contains(p.Message, "may have happened") || strings.Contains(p.Message, "not known whether") && code != licensing.GetResponseFailed {
+				t.Errorf("certain, code %d, %v: %s", code, cause, p.Message)
+			}
+		}
+	}
+}
+
 // failing is a store whose disk fails once it is told to.
 type failing struct {
 	storage.Store
