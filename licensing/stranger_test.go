@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,4 +378,56 @@ func TestNoSeatForAStranger(t *testing.T) {
 			t.Errorf("AdmitFound is off, nobody added STRANGER by hand, and license %d is out to it", d.LicenseID)
 		}
 	})
+}
+
+// Somebody on the line, who has none of the office's keys, refuses a greeting by his own. What is
+// pending with the office stays so, and what was asked for under a request key is not denied.
+func TestRefusedGreeting(t *testing.T) {
+	for _, key := range []string{"", "once"} {
+		inBubble(t, func(w *world) {
+			office, laptop, n := two(w)
+			thief := newThief(t, 1<<40, "THIEF")
+			through := n.exchange(laptop)
+			var refuses atomic.Bool
+			laptop.opts.Peers.Exchange = func(ctx context.Context, address string, message []byte) ([]byte, error) {
+				r, err := document.ParsePeerRequest(message)
+				w.ok(err)
+				if refuses.Load() && r.Greeting() {
+					signed, err := document.SignPeerAnswer(thief.sign, thief.identity, r, document.PeerAnswer{
+						Time: thief.time, Code: uint32(licensing.DetachedLicenseNotFound), Message: "never heard of it",
+					})
+					w.ok(err)
+					return signed.Bytes(), nil
+				}
+				answer, err := through(ctx, address, message)
+				if r.Verb > 1 && refuses.CompareAndSwap(false, true) {
+					return nil, errLine
+				}
+				return answer, err
+			}
+			laptop.restart()
+			w.await("the key is seen", func() bool { return laptop.sees(worldKey) })
+			options := &licensing.ChangeOptions{RequestKey: key}
+			for range 2 {
+				_, err := laptop.Detach(w.ctx, laptop.online(office, 1), options)
+				w.refused(err, licensing.ErrUnknown, licensing.ServerNotFound)
+				if key == "" {
+					break
+				}
+			}
+			for range 30 { // it is tried to undo it
+				time.Sleep(time.Second)
+				w.turn(time.Second)
+			}
+			if len(laptop.intents()) != 1 || office.free(1) != 2 {
+				t.Errorf("key %q: %d operations are pending, and %d of 3 seats are free", key, len(laptop.intents()), office.free(1))
+			}
+			laptop.opts.Peers.Exchange = through
+			laptop.restart()
+			w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+			if office.free(1) != 3 {
+				t.Errorf("key %q: %d of 3 seats are free", key, office.free(1))
+			}
+		})
+	}
 }
