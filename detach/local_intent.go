@@ -120,6 +120,13 @@ func (l *Local) Lender(license, origin uint64) *Lender {
 	return nil
 }
 
+// Declined reports whether a license went back without ever having been installed here.
+// Nobody may have vouched for the key that has signed it.
+func (l *Local) Declined(license, origin uint64) bool {
+	h := l.held(license, origin)
+	return h != nil && h.declined != nil
+}
+
 // Given reports whether a request gave a license back before, and which one from
 // which key. The license's record may be gone by now.
 func (l *Local) Given(request document.RequestKey, now int64) (license, origin uint64, given bool, err error) {

@@ -387,6 +387,9 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 	if err != nil {
 		return err
 	}
+	if m.vouch(license) == nil {
+		m.peers.praise(i.PeerKey, i.Key)
+	}
 	back, err := document.SignReturn(state.Identity().Sign, license.Proof(), document.ReasonCancelled, now.Unix, 0)
 	if err != nil {
 		return err
