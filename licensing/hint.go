@@ -164,7 +164,7 @@ func (p *peers) revisit() {
 			p.mu.Lock()
 			s := p.at[address]
 			if s == nil && p.opts.Browse != nil && len(p.at) < maxStations {
-				s = newStation(address)
+				s = newStation(address, p.manager.opts.Clock.Elapsed())
 				p.at[address] = s
 			}
 			if s != nil && s.now.computer == nil {
