@@ -11,9 +11,9 @@ import (
 
 // foreign is a license like the one that issue makes, by a vendor that is not trusted
 // and a key of its own.
-func (w *localWorld) foreign(origin, id uint64, key ed25519.PrivateKey) *document.License {
+func (w *localWorld) foreign(origin, id uint64, key ed25519.PrivateKey, edit ...func(*document.Terms)) *document.License {
 	w.t.Helper()
-	t := w.issue(origin, id).Terms
+	t := w.issue(origin, id, edit...).Terms
 	t.Vendor++
 	head := document.PoolHead{Key: t.Key, KeyPublic: publicOf(key), Vendor: t.Vendor, Counter: t.Counter}
 	return seal(w.t, sign(w.t, privateKey(7), head, feature(7, 5), feature(8, 5)), key, t)
@@ -27,6 +27,9 @@ func TestDeclineUnusable(t *testing.T) {
 		late int64
 	}{
 		"of an untrusted vendor": {make: func(w *localWorld) *document.License { return w.foreign(1, 1, originKey(1)) }},
+		"that never dies": {make: func(w *localWorld) *document.License {
+			return w.foreign(1, 1, originKey(1), func(t *document.Terms) { t.Duration, t.Death = 1<<31-1, t.Issued+1<<31-1 })
+		}},
 		"dead by the clock here": {make: func(w *localWorld) *document.License { return w.issue(1, 1) }, late: 3600},
 		"dead for long":          {make: func(w *localWorld) *document.License { return w.issue(1, 1) }, late: 7000},
 	} {

@@ -60,8 +60,9 @@ const (
 	// that is silent.
 	maxUnsent = 16
 
-	// maxDetaches is how many detaches are pending with one manager: what one that
-	// never ends them can keep is no more than a part of what can be pending at all.
+	// maxDetaches is how many detaches are pending with one manager, with the returns of
+	// what it gave and nobody could use: what one that never ends them can keep is no more
+	// than a part of what can be pending at all.
 	maxDetaches = 200
 
 	settleAgain  = time.Second     // after a failure, doubled with each one more
