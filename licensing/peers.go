@@ -16,7 +16,7 @@ import (
 // say, wherever they are found; nothing that comes from them is believed but
 // what a vendor's or a key's signature bears out. Those that were found stay among
 // the known computers, also over restarts, and where they are too many, those that
-// were silent longest are given up.
+// were silent longest are given up, and before them those in whose place another answers.
 type Peers struct {
 	// Exchange carries one message to the manager at an address and brings its
 	// answer; lmhttp.Exchange does over HTTP. It must be set.
