@@ -16,7 +16,9 @@ func TestAddressesThatFail(t *testing.T) {
 	for _, relays := range []int{1, 4} {
 		for _, hang := range []bool{true, false} {
 			inBubble(t, func(w *world) {
-				office, laptop, n := two(w)
+				office := w.office(feature(1, 3))
+				laptop := w.laptop("LAPTOP", office)
+				n := w.connect(office)
 				w.ok(laptop.know(office))
 				through := n.exchange(laptop)
 				laptop.opts.Peers = &licensing.Peers{
