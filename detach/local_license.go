@@ -85,9 +85,9 @@ type Found struct {
 // Find gives the license that is to be given back. name is its short id, its
 // whole id, or its origin's id; among several the live ones are meant,
 // cancelled ones only where none is live, and one that went back without having
-// been installed only where the name stands for nothing else. Under a request key that was used for
-// this request before it is the license from then. The refusals are
-// InvalidParameter (no possible id, a request key used for something else, or
+// been installed only where the name stands for nothing else. Under a request key
+// that was used for this request before it is the license from then. The refusals
+// are InvalidParameter (no possible id, a request key used for something else, or
 // an ambiguous name: the details list the candidates), DetachedLicenseExpired
 // and DetachedLicenseNotFound.
 func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found, error) {

@@ -222,6 +222,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	s.heard = true
 	p.meet(s)
 	if last != nil && !sameKeys(last, g.Fingerprint) {
+		s.way = way{since: elapsed()}
 		p.miss(last, errors.New("another manager answers where it was"))
 	}
 	p.manager.intents.kick()
