@@ -78,16 +78,10 @@ func TestRecallTellsStrangersNothing(t *testing.T) {
 
 // recallOf is what a stranger sends to recall a request.
 func recallOf(key uint64, th *thief) []byte {
-	return document.Encode(struct {
-		Key          uint64               `cbor:"1,keyasint"`
-		Recipient    uint64               `cbor:"2,keyasint"`
-		RecipientKey []byte               `cbor:"3,keyasint"`
-		Duration     int64                `cbor:"4,keyasint"`
-		Seats        uint32               `cbor:"5,keyasint"`
-		Features     []licensing.Selector `cbor:"6,keyasint"`
-		Own          document.Hash        `cbor:"7,keyasint"`
-		Recall       bool                 `cbor:"8,keyasint"`
-	}{key, 1 << 33, publicOf(th.sign), 60, 1, []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 1}}, document.Hash{1}, true})
+	return document.Encode(detachAsk{
+		Key: key, Recipient: 1 << 33, RecipientKey: publicOf(th.sign), Duration: 60, Seats: 1,
+		Features: []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 1}}, Own: document.Hash{1}, Recall: true,
+	})
 }
 
 // The answer to a detach is lost, and the line fails again at each message by which it is
