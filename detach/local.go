@@ -192,10 +192,13 @@ func (l *Local) WhyNot(vendor, product, feature uint32) *Refusal {
 	var last *held
 	// No feature has the highest number, so the next one's place is the end.
 	l.features.Descend(featureOf{vendor: vendor, product: product, feature: feature + 1}, func(f featureOf) bool {
-		if f.vendor == vendor && f.product == product && f.feature == feature && f.held.state != heldLive {
+		if f.vendor != vendor || f.product != product || f.feature != feature || f.held.state == heldLive {
+			return false
+		}
+		if f.held.declined == nil { // else it was never here
 			last = f.held
 		}
-		return false
+		return last == nil
 	})
 	switch {
 	case last == nil:

@@ -11,9 +11,9 @@ import (
 
 // foreign is a license like the one that issue makes, by a vendor that is not trusted
 // and a key of its own.
-func (w *localWorld) foreign(origin, id uint64, key ed25519.PrivateKey) *document.License {
+func (w *localWorld) foreign(origin, id uint64, key ed25519.PrivateKey, edit ...func(*document.Terms)) *document.License {
 	w.t.Helper()
-	t := w.issue(origin, id).Terms
+	t := w.issue(origin, id, edit...).Terms
 	t.Vendor++
 	head := document.PoolHead{Key: t.Key, KeyPublic: publicOf(key), Vendor: t.Vendor, Counter: t.Counter}
 	return seal(w.t, sign(w.t, privateKey(7), head, feature(7, 5), feature(8, 5)), key, t)
@@ -27,6 +27,9 @@ func TestDeclineUnusable(t *testing.T) {
 		late int64
 	}{
 		"of an untrusted vendor": {make: func(w *localWorld) *document.License { return w.foreign(1, 1, originKey(1)) }},
+		"that never dies": {make: func(w *localWorld) *document.License {
+			return w.foreign(1, 1, originKey(1), func(t *document.Terms) { t.Duration, t.Death = 1<<31-1, t.Issued+1<<31-1 })
+		}},
 		"dead by the clock here": {make: func(w *localWorld) *document.License { return w.issue(1, 1) }, late: 3600},
 		"dead for long":          {make: func(w *localWorld) *document.License { return w.issue(1, 1) }, late: 7000},
 	} {
@@ -148,4 +151,67 @@ func TestLender(t *testing.T) {
 	if w.state.Lender(77, 88) != nil {
 		t.Error("somebody gave what was never here")
 	}
+}
+
+// Whoever answers with a license of his own making chooses its id: by the id of another
+// that one is meant, whatever became of it.
+func TestDeclinedIsMeantLast(t *testing.T) {
+	const id = 1<<40 + 1
+	for _, first := range []bool{false, true} { // the liar's key has the lower id, or the higher one
+		w := newLocalWorld(t)
+		liars, genuine := uint64(2), uint64(1)
+		if first {
+			liars, genuine = 1, 2
+		}
+		w.intend(w.wish(liars, 5, document.RequestKey{}))
+		liar := w.foreign(liars, 1, privateKey(66))
+		w.must(w.state.Decline(1<<40+5, liar, w.sign(liar), document.Hash{7}))
+		meant := func(what string, want uint64, refusal code.Code) {
+			t.Helper()
+			found, err := w.state.Find(id, document.RequestKey{}, w.now)
+			switch {
+			case refusal != 0:
+				wantCode(t, err, refusal)
+			case err != nil:
+				t.Errorf("%s: %v", what, err)
+			case found.Installed != nil && found.Installed.License.Terms.Key != originID(want),
+				found.Return != nil && found.Return.Terms().Key != originID(want):
+				t.Errorf("%s: found %+v", what, found)
+			}
+			if r, ok := w.state.Cancelled(id); ok && found.Return != nil && r.Return != found.Return {
+				t.Errorf("%s: the return of another is downloaded", what)
+			}
+		}
+		meant("alone", liars, 0)
+		if err := w.install(w.issue(genuine, 1)); err != nil {
+			t.Fatal(err)
+		}
+		meant("installed", genuine, 0)
+		if _, err := w.cancel(id, document.RequestKey{}); err != nil {
+			t.Fatal(err)
+		}
+		meant("given back", genuine, 0)
+		w.must(w.state.Forget(id, document.RequestKey{}, w.now))
+		meant("forgotten", genuine, code.DetachedLicenseNotFound)
+		w.must(w.state.Forget(id, document.RequestKey{}, w.now)) // the liar's
+		if w.state.CancelledList().Len() != 0 {
+			t.Error("a record is left")
+		}
+		meant("both forgotten", genuine, code.DetachedLicenseNotFound)
+	}
+}
+
+// What was never installed is no license that once had a feature here.
+func TestDeclinedHadNothing(t *testing.T) {
+	w := newLocalWorld(t)
+	w.intend(w.wish(1, 5, document.RequestKey{}))
+	l := w.issue(1, 1, func(t *document.Terms) { t.Duration = 7200 })
+	w.must(w.state.Decline(1<<40+5, l, w.sign(l), document.Hash{7}))
+	wantCode(t, w.state.WhyNot(vendorCode, 16, 8), code.FeatureNotFound)
+	if err := w.install(w.issue(1, 2, func(t *document.Terms) { t.Duration = 60 })); err != nil {
+		t.Fatal(err)
+	}
+	w.now += 60
+	w.must(w.state.Mark(60, 600), nil)
+	wantCode(t, w.state.WhyNot(vendorCode, 16, 8), code.DetachedLicenseExpired)
 }

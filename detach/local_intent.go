@@ -13,8 +13,14 @@ import (
 	"github.com/sojournlm/sojourn/internal/ledger"
 )
 
-// maxIntents is how many intents can be pending at once.
-const maxIntents = 1000
+const (
+	// maxIntents is how many intents can be pending at once.
+	maxIntents = 1000
+
+	// maxBegun is how many there are at most when a detach is begun: the others are kept
+	// for what is given back.
+	maxBegun = maxIntents - 200
+)
 
 // IntentKind says what an intent is about.
 type IntentKind uint32
@@ -121,6 +127,13 @@ func (l *Local) Lender(license, origin uint64) *Lender {
 	return nil
 }
 
+// Declined reports whether a license went back without ever having been installed here.
+// Nobody may have vouched for the key that has signed it.
+func (l *Local) Declined(license, origin uint64) bool {
+	h := l.held(license, origin)
+	return h != nil && h.declined != nil
+}
+
 // Given reports whether a request gave a license back before, and which one from
 // which key. The license's record may be gone by now.
 func (l *Local) Given(request document.RequestKey, now int64) (license, origin uint64, given bool, err error) {
@@ -167,11 +180,15 @@ func (l *Local) Obtained(request document.RequestKey, now int64) (*Installed, er
 // Intend decides on recording an intent. A return is recorded after or together
 // with the entry that gives its license back.
 func (l *Local) Intend(i Intent, now int64) ([][]byte, error) {
+	most := maxIntents
+	if i.Kind == IntentDetach {
+		most = maxBegun
+	}
 	switch {
 	case l.identity == nil:
 		return nil, errNotStarted()
-	case l.intents.Len() >= maxIntents:
-		return nil, refuse(code.ServerNotFound, "%d operations with other managers are pending; nothing new is begun until one of them is settled", maxIntents)
+	case l.intents.Len() >= most:
+		return nil, refuse(code.ServerNotFound, "%d operations with other managers are pending; nothing new is begun until one of them is settled", l.intents.Len())
 	}
 	if i.Kind == IntentReturn && i.Until <= now {
 		return nil, refuse(code.DetachedLicenseExpired, "license %d ended at %s; its seats come home by themselves", i.License, clock(i.Until))
@@ -361,12 +378,12 @@ func (l *Local) applyDeclined(at ledger.Position, body []byte) error {
 	l.become(nil, h)
 	l.remember(i.Request, h, at.Time)
 	l.drop(i)
-	// The death time is by the origin's clock, and the intent's end by the one here:
-	// what is dead by one of them may be alive by the other.
-	if until := max(t.Death, i.Until); until > at.Time {
+	// By the clock here a license for what was asked has ended with the intent. Its own death
+	// time is by the origin's clock, or by no clock at all where nobody vouches for it.
+	if i.Until > at.Time {
 		l.intend(&Intent{
 			ID: i.ID, Kind: IntentReturn, Peer: i.Peer, PeerKey: i.PeerKey, Key: t.Key, Own: b.Own,
-			License: t.License, Until: until, Request: i.Request, At: i.At,
+			License: t.License, Until: i.Until, Request: i.Request, At: i.At,
 		})
 	}
 	return nil

@@ -304,10 +304,12 @@ func TestIntentForgeries(t *testing.T) {
 	wantCode(t, err, code.HardwareIDMismatch)
 }
 
+// What is given back has room when nothing more can be begun.
 func TestIntentsAreBounded(t *testing.T) {
 	w := newLocalWorld(t)
+	_, _, back := w.giving(9000, document.RequestKey{})
 	next := w.state.Clone()
-	for n := range uint64(maxIntents) {
+	for n := range uint64(maxBegun - 1) {
 		i := w.wish(1, n+1, document.RequestKey{})
 		i.Own = document.Hash{1, byte(n), byte(n >> 8)}
 		entries, err := next.Intend(i, w.now)
@@ -319,6 +321,19 @@ func TestIntentsAreBounded(t *testing.T) {
 		}
 	}
 	_, err := next.Intend(w.wish(1, 5000, document.RequestKey{}), w.now)
+	wantCode(t, err, code.ServerNotFound)
+	for n := range uint64(maxIntents - maxBegun) {
+		back.ID = 1<<41 + n + 1
+		entries, err := next.Intend(back, w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := next.Apply(w.position(int(n)), entries[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back.ID = 1 << 42
+	_, err = next.Intend(back, w.now)
 	wantCode(t, err, code.ServerNotFound)
 }
 

@@ -83,10 +83,11 @@ type Found struct {
 }
 
 // Find gives the license that is to be given back. name is its short id, its
-// whole id, or its origin's id; among several the live ones are meant, and
-// cancelled ones only where none is live. Under a request key that was used for
-// this request before it is the license from then. The refusals are
-// InvalidParameter (no possible id, a request key used for something else, or
+// whole id, or its origin's id; among several the live ones are meant,
+// cancelled ones only where none is live, and one that went back without having
+// been installed only where the name stands for nothing else. Under a request key
+// that was used for this request before it is the license from then. The refusals
+// are InvalidParameter (no possible id, a request key used for something else, or
 // an ambiguous name: the details list the candidates), DetachedLicenseExpired
 // and DetachedLicenseNotFound.
 func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found, error) {
@@ -100,7 +101,7 @@ func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found
 	if repeated != nil && repeated.license != 0 {
 		return l.held(repeated.license, repeated.origin).found(name, now)
 	}
-	var alive, given []*held
+	var alive, given, declined []*held
 	var dead *held
 	for h := range l.namesakes(heldLive, name) {
 		if h.dead(now) {
@@ -110,18 +111,28 @@ func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found
 		}
 	}
 	for h := range l.namesakes(heldCancelled, name) {
-		given = append(given, h)
+		if h.declined == nil {
+			given = append(given, h)
+		} else { // whoever made it chose its id
+			declined = append(declined, h)
+		}
 	}
-	if len(alive) == 0 {
-		alive = given
+	past := cmp.Or(dead, l.first(heldExpired, name), l.first(heldForgotten, name))
+	meant := alive
+	switch {
+	case len(alive) > 0:
+	case len(given) > 0:
+		meant = given
+	case past == nil || past.declined != nil:
+		meant = declined
 	}
-	if len(alive) > 1 {
-		return Found{}, ambiguous(name, alive)
+	if len(meant) > 1 {
+		return Found{}, ambiguous(name, meant)
 	}
-	if len(alive) == 1 {
-		return alive[0].found(name, now)
+	if len(meant) == 1 {
+		return meant[0].found(name, now)
 	}
-	return cmp.Or(dead, l.first(heldExpired, name), l.first(heldForgotten, name)).found(name, now)
+	return past.found(name, now)
 }
 
 // found is the answer to a question for h by the id name.
@@ -171,12 +182,15 @@ func (l *Local) namesakes(state heldState, name uint64) iter.Seq[*held] {
 	}
 }
 
-// first gives the first license in a state that a name may stand for, or nil.
-func (l *Local) first(state heldState, name uint64) *held {
+// first gives the first license in a state that a name may stand for, one that was
+// declined only where there is no other, or nil.
+func (l *Local) first(state heldState, name uint64) (found *held) {
 	for h := range l.namesakes(state, name) {
-		return h
+		if found = cmp.Or(found, h); h.declined == nil {
+			return h
+		}
 	}
-	return nil
+	return found
 }
 
 // maxCandidates bounds the answer to an ambiguous name.
@@ -254,14 +268,17 @@ func (l *Local) held(license, origin uint64) *held {
 	return nil
 }
 
-// named gives the first license in a state with that whole id, or nil.
-func (l *Local) named(state heldState, id uint64) *held {
-	var found *held
+// named gives the first license in a state with that whole id, one that was declined only
+// where there is no other, or nil.
+func (l *Local) named(state heldState, id uint64) (found *held) {
 	l.byID.Ascend(&held{state: state, license: id}, func(h *held) bool {
-		if h.state == state && h.license == id {
+		if h.state != state || h.license != id {
+			return false
+		}
+		if found == nil || h.declined == nil {
 			found = h
 		}
-		return false
+		return h.declined != nil
 	})
 	return found
 }

@@ -195,3 +195,23 @@ func TestNotFetchedIsNotKnown(t *testing.T) {
 		w.refused(desk.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.NoResultsFound)
 	})
 }
+
+// Two computers that ask one office for different things under one request key do not meet:
+// each has its own.
+func TestRequestKeysOfTwo(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office := w.office(feature(1, 3))
+		one, two, laptop, tablet := w.laptop("ONE", office), w.laptop("TWO", office), w.laptop("LAPTOP", office), w.laptop("TABLET", office)
+		w.connect(office, one, two)
+		w.ok(one.know(laptop))
+		w.ok(two.know(tablet))
+		w.await("both see the key", func() bool { return one.sees(worldKey) && two.sees(worldKey) })
+		a, err := one.Detach(w.ctx, office.request(laptop, 1), askedOnce)
+		w.ok(err)
+		b, err := two.Detach(w.ctx, office.request(tablet, 1), askedOnce)
+		w.ok(err)
+		if a.LicenseID == b.LicenseID || office.free(1) != 1 {
+			t.Errorf("licenses %d and %d, %d of 3 seats are free", a.LicenseID, b.LicenseID, office.free(1))
+		}
+	})
+}

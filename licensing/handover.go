@@ -227,6 +227,8 @@ func (m *Manager) handTo(ctx context.Context, i *detach.Intent, record *detach.C
 		m.peers.blame(ctx, at.public, began)
 		return proof, pending(i, IncorrectResponseData, fmt.Sprintf("the answer of %s cannot be used: %v", at.name(), err), err)
 	}
-	m.peers.praise(at.public, i.Key)
+	if state, _ := m.local.Read(); !state.Declined(i.License, i.Key) { // else anybody's key may have signed for it
+		m.peers.praise(at.public, 0)
+	}
 	return proof, nil
 }

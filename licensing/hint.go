@@ -164,7 +164,7 @@ func (p *peers) revisit() {
 			p.mu.Lock()
 			s := p.at[address]
 			if s == nil && p.opts.Browse != nil && len(p.at) < maxStations {
-				s = newStation(address)
+				s = newStation(address, p.manager.opts.Clock.Elapsed())
 				p.at[address] = s
 			}
 			if s != nil && s.now.computer == nil {
@@ -247,18 +247,32 @@ func (p *peers) miss(c *document.Fingerprint, problem error) {
 	}
 }
 
-// makeRoom gives up the manager that has been silent longest. p.mu is held.
+// makeRoom gives up the manager that has been silent longest, one that another answered
+// in place of before all. p.mu is held.
 func (p *peers) makeRoom() bool {
 	var oldest *familiar
+	var displaced bool
 	for _, f := range p.familiars() {
-		if !f.silent.IsZero() && (oldest == nil || f.silent.Before(oldest.silent)) {
-			oldest = f
+		if f.silent.IsZero() {
+			continue
+		}
+		if d := p.displaced(f); oldest == nil || d && !displaced || d == displaced && f.silent.Before(oldest.silent) {
+			oldest, displaced = f, d
 		}
 	}
 	if oldest != nil {
 		p.giveUp(oldest)
 	}
 	return oldest != nil
+}
+
+// displaced reports whether another manager has answered since wherever one was found: it
+// may have been no more than a name of that one. p.mu is held.
+func (p *peers) displaced(f *familiar) bool {
+	return len(f.at) > 0 && !slices.ContainsFunc(f.at, func(address string) bool {
+		s := p.at[address]
+		return s == nil || s.now.computer == nil || sameKeys(s.now.computer, f.computer)
+	})
 }
 
 // giveUp makes a manager unknown. p.mu is held.

@@ -305,3 +305,50 @@ func TestFoundWithoutBrowse(t *testing.T) {
 		}
 	})
 }
+
+// One that calls itself by another name each time it is greeted takes the place of its own
+// names, and of no computer that is switched off.
+func TestManyNames(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop := w.office(feature(1, 3)), w.laptop("LAPTOP")
+		n := w.connect(office, laptop)
+		through := n.exchange(office)
+		names := 0
+		var last *thief
+		office.opts.Peers = &licensing.Peers{
+			Browse: func(ctx context.Context, found func(string)) error {
+				found("RENAMED")
+				found("LAPTOP")
+				<-ctx.Done()
+				return nil
+			},
+			Exchange: func(ctx context.Context, address string, message []byte) ([]byte, error) {
+				if address != "RENAMED" {
+					return through(ctx, address, message)
+				}
+				if r, err := document.ParsePeerRequest(message); err == nil && r.Greeting() {
+					names++
+					last = newThief(t, 1<<33+uint64(names), fmt.Sprint("NAME ", names))
+					last.inside = func(*document.PeerRequest) document.PeerAnswer { return document.PeerAnswer{Body: fakeInventory(77)} }
+				}
+				return last.answer(message)
+			},
+		}
+		office.restart()
+		w.await("the laptop is known", func() bool { _, ok := office.knows("LAPTOP"); return ok })
+		laptop.crash()
+		for range 30 {
+			time.Sleep(time.Minute)
+			w.turn(time.Minute)
+		}
+		if n := len(office.known()); n < 250 {
+			t.Fatalf("%d computers are known, which need no room", n)
+		}
+		for range 2 {
+			if c, ok := office.knows("LAPTOP"); !ok || c.Silent.IsZero() {
+				t.Errorf("the laptop, which is switched off, is known %v: %+v", ok, c)
+			}
+			office.restart()
+		}
+	})
+}

@@ -60,8 +60,9 @@ const (
 	// that is silent.
 	maxUnsent = 16
 
-	// maxDetaches is how many detaches are pending with one manager: what one that
-	// never ends them can keep is no more than a part of what can be pending at all.
+	// maxDetaches is how many detaches are pending with one manager, with the returns of
+	// what it gave and nobody could use: what one that never ends them can keep is no more
+	// than a part of what can be pending at all.
 	maxDetaches = 200
 
 	settleAgain  = time.Second     // after a failure, doubled with each one more
@@ -391,6 +392,9 @@ func (m *Manager) undo(ctx context.Context, i *detach.Intent) error {
 	license, err := m.openAnswer(body, i, ask)
 	if err != nil {
 		return err
+	}
+	if m.vouch(license) == nil {
+		m.peers.praise(i.PeerKey, i.Key)
 	}
 	back, err := document.SignReturn(state.Identity().Sign, license.Proof(), document.ReasonCancelled, now.Unix, 0)
 	if err != nil {

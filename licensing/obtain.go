@@ -225,6 +225,9 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 	if license.Terms.Request != servedKey(state.Book().Local().Fingerprint, ask.Own, document.Encode(ask)) {
 		return nil, fmt.Errorf("license %d was made for another request", license.Terms.License)
 	}
+	if t := license.Terms; t.Duration != ask.Duration || t.Seats != ask.Seats {
+		return nil, fmt.Errorf("license %d is for %d seats and %d s, not for what was asked for", t.License, t.Seats, t.Duration)
+	}
 	return license, nil
 }
 

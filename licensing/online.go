@@ -220,10 +220,11 @@ func likeness(key uint64, r detach.DetachRequest) document.Hash {
 // errFull says that too many detaches are pending with one manager.
 var errFull = errors.New("too many detaches are pending")
 
-// detachesWith counts the pending detaches from a manager.
+// detachesWith counts the pending detaches from a manager, and the returns of what it
+// gave that was never installed here.
 func detachesWith(state *detach.Local, public []byte) (n int) {
 	for i := range state.Intents() {
-		if i.Kind == detach.IntentDetach && bytes.Equal(i.PeerKey, public) {
+		if bytes.Equal(i.PeerKey, public) && (i.Kind == detach.IntentDetach || state.Declined(i.License, i.Key)) {
 			n++
 		}
 	}

@@ -245,7 +245,7 @@ func TestOnlineFaults(t *testing.T) {
 	for number := range 4 { // greeting, request; and what may follow
 		for _, fate := range []fate{lost, answered, torn, doubled} {
 			for _, victim := range []string{"", "OFFICE", "LAPTOP"} {
-				for _, key := range []string{"", "again"} {
+				for _, key := range []string{"", "once", "again"} { // asked again or not
 					t.Run(fmt.Sprintf("detach/%d-%d-%s-%s", number, fate, victim, key), func(t *testing.T) {
 						inBubble(t, func(w *world) { onlineFault(w, step{number, fate}, victim, key, false) })
 					})
@@ -308,7 +308,7 @@ func onlineFault(w *world, s step, victim, key string, cancel bool) {
 	w.checkPromises()
 	n.set(nil)
 	installed := func() bool { _, err := laptop.check(1); return err == nil }
-	if err != nil && key != "" && !cancel {
+	if err != nil && key == "again" {
 		if err = operate(); err != nil {
 			w.Errorf("asked again under its key: %v", err)
 		}
@@ -323,6 +323,67 @@ func onlineFault(w *world, s step, victim, key string, cancel bool) {
 		w.Errorf("obtained: %d free, installed %v", free, here)
 	case !cancel && err != nil && (free != 3 || here):
 		w.Errorf("not obtained, %v: %d free, installed %v", err, free, here)
+	}
+	w.checkPromises()
+}
+
+// The same for what is fetched for a third computer: where it is not known whether it was
+// made, it is by asking again, or out until it dies.
+func TestFetchFaults(t *testing.T) {
+	for number := range 2 {
+		for _, fate := range []fate{lost, answered, torn, doubled} {
+			for _, victim := range []string{"", "OFFICE", "DESK"} {
+				for _, key := range []string{"", "once", "again"} {
+					t.Run(fmt.Sprintf("%d-%d-%s-%s", number, fate, victim, key), func(t *testing.T) {
+						inBubble(t, func(w *world) { fetchFault(w, step{number, fate}, victim, key) })
+					})
+				}
+			}
+		}
+	}
+}
+
+func fetchFault(w *world, s step, victim, key string) {
+	w.Helper()
+	office, desk, laptop, n := across(w)
+	at := 0
+	var mu sync.Mutex
+	n.set(func(from, _ *machine, _ []byte) fate {
+		mu.Lock()
+		defer mu.Unlock()
+		if from == desk {
+			at++
+		}
+		if from == desk && at > s.number {
+			return s.fate
+		}
+		return arrives
+	})
+	operate := func() (*licensing.Detached, error) {
+		return desk.Detach(w.ctx, office.request(laptop, 1), &licensing.ChangeOptions{RequestKey: key})
+	}
+	d, err := operate()
+	if err != nil {
+		w.refused(err, licensing.ServerNotFound)
+	}
+	switch victim {
+	case "OFFICE":
+		office.reopen()
+	case "DESK":
+		desk.reopen()
+	}
+	n.set(nil)
+	w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+	if err != nil && key == "again" {
+		if d, err = operate(); err != nil {
+			w.Errorf("asked again under its key: %v", err)
+		}
+	}
+	if free := office.free(1); free != 2 && (err == nil || free != 3) || free != 3 && err != nil && !errors.Is(err, licensing.ErrUnknown) {
+		w.Errorf("%d of 3 seats are free: %v", free, err)
+	}
+	if err == nil {
+		w.ok(laptop.Install(w.ctx, d.License, nil))
 	}
 	w.checkPromises()
 }

@@ -43,7 +43,7 @@ type claimant struct {
 // standing is how managers that tell of keys have done in this run.
 type standing struct {
 	failed map[string]time.Duration // by public key: when who gave nothing usable was blamed
-	proven map[uint64]string        // by key: the public key of who had what only that key can sign, last
+	proven map[uint64]string        // by key: the public key of who made a license that its vendor vouches for, last
 }
 
 func newStanding() standing {
@@ -163,8 +163,10 @@ func (p *peers) blame(ctx context.Context, public []byte, began time.Time) {
 	p.failed[string(public)] = max(1, now)
 }
 
-// praise notes that a manager gave what it was asked for. Where key is not zero, that
-// proves that it has this key.
+// praise notes that a manager gave what it was asked for. Where key is not zero, that was
+// a license for this very request, up to a vendor that is trusted here: it proves that the
+// manager has this key. A receipt of a return does not, for whoever is given one can get it
+// from the key's manager and pass it on.
 func (p *peers) praise(public []byte, key uint64) {
 	if p == nil {
 		return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/peer"
 	"github.com/sojournlm/sojourn/licensing"
 )
 
@@ -557,6 +558,106 @@ func TestNobodyThere(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if _, ok := laptop.knows("THIRD"); !ok {
 			t.Error("announced again, it is not asked")
+		}
+	})
+}
+
+// Who makes a license that nobody vouches for, and takes it back by a receipt of the same
+// making, has proven nothing: the office is asked before him from then on.
+func TestForgedReceiptProvesNothing(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, _ := two(w)
+		laptop.opts.Peers.Addresses = nil
+		newMinter(t, before, worldKey).on(laptop, "OFFICE")
+		w.await("both are known", func() bool {
+			_, a := laptop.knows("OFFICE")
+			_, b := laptop.knows("MINTER")
+			return a && b && laptop.sees(worldKey)
+		})
+		_, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.refused(err, licensing.InvalidDigest)
+		w.await("it went back", func() bool { return len(laptop.intents()) == 0 })
+		for range 3 {
+			d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+			w.ok(err)
+			_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+			w.ok(err)
+			time.Sleep(11 * time.Minute) // nobody is blamed any more
+			w.turn(11 * time.Minute)
+		}
+	})
+}
+
+// A receipt that was passed on proves nothing either: what who has it refuses is not final.
+func TestReceiptPassedOn(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		f := newMinter(t, before, worldKey)
+		self := peer.Self{Sign: f.sign, Fingerprint: func() *document.Fingerprint { return f.identity }, Now: worldBegin.Unix}
+		f.inside = func(r *document.PeerRequest) document.PeerAnswer {
+			switch r.Verb {
+			case 1:
+				return document.PeerAnswer{Body: fakeInventory(worldKey)}
+			case 2:
+				return document.PeerAnswer{Code: uint32(licensing.FeatureResourceExhaust), Message: "no seats"}
+			}
+			g, err := self.Greet(w.ctx, n.exchange(office), "OFFICE")
+			if err != nil {
+				return document.PeerAnswer{}
+			}
+			body, err := self.Ask(w.ctx, n.exchange(office), "OFFICE", g, r.Verb, r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			return document.PeerAnswer{Body: body}
+		}
+		lent, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		laptop.opts.Peers.Addresses = nil
+		f.on(laptop, "OFFICE")
+		w.await("both are known", func() bool {
+			_, a := laptop.knows("OFFICE")
+			_, b := laptop.knows("MINTER")
+			return a && b && laptop.sees(worldKey)
+		})
+		n.set(func(from, _ *machine, _ []byte) fate {
+			if from == laptop {
+				return lost
+			}
+			return arrives
+		})
+		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, nil)
+		w.ok(err)
+		if len(laptop.intents()) != 0 {
+			t.Error("the return is still pending")
+		}
+		n.set(nil)
+		w.await("the office answers", func() bool { c, _ := laptop.knows("OFFICE"); return c.Silent.IsZero() })
+		_, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+	})
+}
+
+// A license that came too late to be installed proves who has the key all the same.
+func TestRecalledProves(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		among(w, t, laptop, n, 1, after, false, hangs)
+		n.set(func(from, _ *machine, message []byte) fate {
+			if from == laptop && moves(message) {
+				n.set(nil)
+				return answered
+			}
+			return arrives
+		})
+		_, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.refused(err, licensing.ErrUnknown)
+		w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+		begin := time.Now()
+		_, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		if took := time.Since(begin); took > none {
+			t.Errorf("the office is asked after %v", took)
 		}
 	})
 }

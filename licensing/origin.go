@@ -153,13 +153,14 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 			patience, cancel = context.WithTimeout(ctx, askWithin)
 			defer cancel()
 		}
+		began := time.Now()
 		g, err := m.peers.self.Greet(patience, m.peers.opts.Exchange, s.address)
-		switch {
-		case err != nil:
+		if err == nil && !g.Is(o.public) {
+			err = &peer.Error{Address: s.address, Err: fmt.Errorf("another manager answers there, lmsId %d", g.Fingerprint.Computer.ID)}
+		}
+		if err != nil {
+			m.peers.went(ctx, s.station, began, err)
 			last = err
-			continue
-		case !g.Is(o.public):
-			last = &peer.Error{Address: s.address, Err: fmt.Errorf("another manager answers there, lmsId %d", g.Fingerprint.Computer.ID)}
 			continue
 		}
 		if check != nil {
@@ -168,7 +169,9 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 			}
 		}
 		defer m.peers.changed(s.station)
-		return m.peers.self.Ask(ctx, m.peers.opts.Exchange, s.address, g, verb, encoded)
+		answer, err := m.peers.self.Ask(ctx, m.peers.opts.Exchange, s.address, g, verb, encoded)
+		m.peers.went(ctx, s.station, began, err)
+		return answer, err
 	}
 	return nil, last
 }

@@ -16,7 +16,7 @@ import (
 // say, wherever they are found; nothing that comes from them is believed but
 // what a vendor's or a key's signature bears out. Those that were found stay among
 // the known computers, also over restarts, and where they are too many, those that
-// were silent longest are given up.
+// were silent longest are given up, and before them those in whose place another answers.
 type Peers struct {
 	// Exchange carries one message to the manager at an address and brings its
 	// answer; lmhttp.Exchange does over HTTP. It must be set.
@@ -52,7 +52,7 @@ const (
 
 	maxStations = 256      // addresses that are asked
 	maxVisits   = 5        // questions at one where nobody has answered in this run
-	maxSame     = 4        // addresses of one manager that was found
+	maxSame     = 4        // addresses of one manager that was found; one that fails makes room for a new one
 	maxTold     = 16 << 20 // bytes of keys that all managers that were found tell together
 )
 
@@ -96,7 +96,7 @@ func (m *Manager) startPeers(ctx context.Context) {
 	p.restore(ctx)
 	for _, address := range p.opts.Addresses {
 		if p.at[address] == nil && len(p.at) < maxStations {
-			s := newStation(address)
+			s := newStation(address, 0)
 			s.fixed, s.heard = true, true
 			p.at[address] = s
 		}
@@ -187,7 +187,7 @@ func (p *peers) found(address string) {
 		}
 		delete(p.at, oldest.address)
 	}
-	s := newStation(address)
+	s := newStation(address, p.manager.opts.Clock.Elapsed())
 	s.heard = true
 	p.at[address] = s
 	p.group.Go(func() { p.watch(s) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/sojournlm/sojourn/internal/document"
@@ -77,14 +78,64 @@ func TestRecallTellsStrangersNothing(t *testing.T) {
 
 // recallOf is what a stranger sends to recall a request.
 func recallOf(key uint64, th *thief) []byte {
-	return document.Encode(struct {
-		Key          uint64               `cbor:"1,keyasint"`
-		Recipient    uint64               `cbor:"2,keyasint"`
-		RecipientKey []byte               `cbor:"3,keyasint"`
-		Duration     int64                `cbor:"4,keyasint"`
-		Seats        uint32               `cbor:"5,keyasint"`
-		Features     []licensing.Selector `cbor:"6,keyasint"`
-		Own          document.Hash        `cbor:"7,keyasint"`
-		Recall       bool                 `cbor:"8,keyasint"`
-	}{key, 1 << 33, publicOf(th.sign), 60, 1, []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 1}}, document.Hash{1}, true})
+	return document.Encode(detachAsk{
+		Key: key, Recipient: 1 << 33, RecipientKey: publicOf(th.sign), Duration: 60, Seats: 1,
+		Features: []licensing.Selector{{ProductNumber: worldProduct, FeatureNumber: 1}}, Own: document.Hash{1}, Recall: true,
+	})
+}
+
+// The answer to a detach is lost, and the line fails again at each message by which it is
+// undone: in the end the seat is at the office.
+func TestRecallFaults(t *testing.T) {
+	for number := range 4 { // greeting, recall; greeting, return
+		for _, fate := range []fate{lost, answered, torn, doubled} {
+			for _, victim := range []string{"", "OFFICE", "LAPTOP"} {
+				t.Run(fmt.Sprintf("%d-%d-%s", number, fate, victim), func(t *testing.T) {
+					inBubble(t, func(w *world) { recallFault(w, step{number, fate}, victim) })
+				})
+			}
+		}
+	}
+}
+
+func recallFault(w *world, s step, victim string) {
+	w.Helper()
+	office, laptop, n := two(w)
+	asked, at := false, 0
+	var mu sync.Mutex
+	n.set(func(from, _ *machine, message []byte) fate {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case from != laptop:
+		case !asked && moves(message):
+			asked = true
+			return answered
+		case asked:
+			if at++; at > s.number {
+				return s.fate
+			}
+		}
+		return arrives
+	})
+	_, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+	w.refused(err, licensing.ServerNotFound, licensing.ErrUnknown)
+	w.await("it is being undone", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return at > s.number || len(laptop.intents()) == 0
+	})
+	w.checkPromises()
+	switch victim {
+	case "OFFICE":
+		office.reopen()
+	case "LAPTOP":
+		laptop.reopen()
+	}
+	n.set(nil)
+	w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+	if _, err := laptop.check(1); err == nil || office.free(1) != 3 {
+		w.Errorf("%d of 3 seats are free, and here: %v", office.free(1), err)
+	}
+	w.checkPromises()
 }

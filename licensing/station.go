@@ -25,10 +25,31 @@ type station struct {
 	wake    chan struct{} // it was announced again
 
 	now seen // guarded by peers.mu
+	way way  // guarded by peers.mu
 }
 
-func newStation(address string) *station {
-	return &station{address: address, wake: make(chan struct{}, 1)}
+func newStation(address string, now time.Duration) *station {
+	return &station{address: address, wake: make(chan struct{}, 1), way: way{since: now}}
+}
+
+// way is how an address has done as a way to the manager there. That it was greeted there
+// says little: who passes messages on may do so with greetings, and keep what moves seats.
+type way struct {
+	leads bool          // what was asked there last was answered
+	fails bool          // or was not
+	since time.Duration // when that failed, or when the address was found, by the steady clock
+}
+
+// compare puts those that lead there first, then those that failed, or were found, longest
+// ago: each has its turn.
+func (a way) compare(b way) int {
+	rank := func(yes bool) int {
+		if yes {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(rank(b.leads)-rank(a.leads), cmp.Compare(a.since, b.since), rank(a.fails)-rank(b.fails))
 }
 
 // seen is what is known of the manager at an address.
@@ -126,7 +147,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	defer s.asking.release()
 	elapsed := p.manager.opts.Clock.Elapsed
 	p.mu.Lock()
-	young := fresh > 0 && s.now.polled > 0 && s.now.problem == nil && elapsed()-s.now.polled < fresh
+	young := fresh > 0 && s.now.polled > 0 && s.now.silent.IsZero() && elapsed()-s.now.polled < fresh
 	p.mu.Unlock()
 	if young {
 		return nil
@@ -174,6 +195,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 		p.reportConflict(g.Fingerprint)
 	}
 	same, all := 0, told
+	var failed *station // of the same the one that did so longest ago
 	for _, o := range p.at {
 		if o == s || o.fixed {
 			continue
@@ -181,12 +203,18 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 		all += o.now.told
 		if o.now.computer != nil && sameKeys(o.now.computer, g.Fingerprint) {
 			same++
+			if o.way.fails && (failed == nil || o.way.since < failed.way.since) {
+				failed = o
+			}
 		}
 	}
-	switch {
-	case !s.fixed && same >= maxSame:
-		return errSame
-	case !s.fixed && all > maxTold:
+	if !s.fixed && same >= maxSame {
+		if failed == nil || p.at[s.address] != s { // none, or it had to make room itself
+			return errSame
+		}
+		delete(p.at, failed.address)
+	}
+	if !s.fixed && all > maxTold {
 		keys, told, problem = nil, 0, errors.New("what the managers on the network tell of their keys is too much")
 	}
 	last := was.computer
@@ -194,6 +222,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	s.heard = true
 	p.meet(s)
 	if last != nil && !sameKeys(last, g.Fingerprint) {
+		s.way = way{since: elapsed()}
 		p.miss(last, errors.New("another manager answers where it was"))
 	}
 	p.manager.intents.kick()
@@ -201,9 +230,9 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 }
 
 // refresh asks for news and waits for them a short while: all that answered last,
-// and those that an earlier run has found and this one has not asked yet, or those that
-// are silent too.
-func (p *peers) refresh(ctx context.Context, silentToo bool) {
+// and those that an earlier run has found and this one has not asked yet, or all anew that
+// are silent or do not tell their keys too.
+func (p *peers) refresh(ctx context.Context, all bool) {
 	if p == nil {
 		return
 	}
@@ -211,11 +240,19 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 	defer cancel()
 	asked, done := 0, make(chan struct{}, maxStations)
 	for _, s := range p.stations() {
-		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.problem != nil || s.age(p.manager.opts.Clock) >= listFresh)
-		if stale || silentToo && !s.silent.IsZero() && !s.rests {
+		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.age(p.manager.opts.Clock) >= listFresh)
+		fresh := listFresh
+		switch {
+		case !all || s.problem == nil || s.rests:
+		case s.silent.IsZero(): // what keeps it from telling may be over since a moment ago
+			stale, fresh = true, 0
+		default:
+			stale = true
+		}
+		if stale {
 			asked++
 			p.spawn(func() {
-				p.poll(p.ctx, s.station, listFresh)
+				p.poll(p.ctx, s.station, fresh)
 				done <- struct{}{}
 			})
 		}
@@ -228,6 +265,20 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 		case <-p.ctx.Done():
 			return
 		}
+	}
+}
+
+// went notes how an address has done with what was asked there since began, which err came
+// of. That whoever asked has left before it had time to is not its fault.
+func (p *peers) went(ctx context.Context, s *station, began time.Time, err error) {
+	refused, answered := errors.AsType[*peer.Refused](err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil, answered && refused.Code != GetResponseFailed:
+		s.way.leads, s.way.fails = true, false
+	case ctx.Err() == nil || time.Since(began) >= blameAfter:
+		s.way = way{fails: true, since: p.manager.opts.Clock.Elapsed()}
 	}
 }
 
@@ -297,15 +348,23 @@ func (p *peers) managers() []sight {
 	return all
 }
 
-// of gives the sights of the manager with a public key, those that answer first.
+// of gives the sights of the manager with a public key, in the order in which it is to be
+// asked there: those that answer first, then by how they have done as ways to it.
 func (p *peers) of(public []byte) []sight {
+	if p == nil {
+		return nil
+	}
 	var all []sight
 	for _, s := range p.stations() {
 		if s.computer != nil && bytes.Equal(s.computer.Computer.Sign, public) {
 			all = append(all, s)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b sight) int { return a.silent.Compare(b.silent) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slices.SortStableFunc(all, func(a, b sight) int {
+		return cmp.Or(a.silent.Compare(b.silent), a.way.compare(b.way))
+	})
 	return all
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sojournlm/sojourn/internal/document"
+	"github.com/sojournlm/sojourn/internal/peer"
 	"github.com/sojournlm/sojourn/licensing"
 )
 
@@ -375,6 +377,170 @@ func TestNoSeatForAStranger(t *testing.T) {
 		d, err := laptop.Detach(w.ctx, office.request(stranger, 1), nil)
 		if err == nil {
 			t.Errorf("AdmitFound is off, nobody added STRANGER by hand, and license %d is out to it", d.LicenseID)
+		}
+	})
+}
+
+// Somebody on the line, who has none of the office's keys, refuses a greeting by his own. What is
+// pending with the office stays so, and what was asked for under a request key is not denied.
+func TestRefusedGreeting(t *testing.T) {
+	for _, key := range []string{"", "once"} {
+		inBubble(t, func(w *world) {
+			office, laptop, n := two(w)
+			thief := newThief(t, 1<<40, "THIEF")
+			through := n.exchange(laptop)
+			var refuses atomic.Bool
+			laptop.opts.Peers.Exchange = func(ctx context.Context, address string, message []byte) ([]byte, error) {
+				r, err := document.ParsePeerRequest(message)
+				w.ok(err)
+				if refuses.Load() && r.Greeting() {
+					signed, err := document.SignPeerAnswer(thief.sign, thief.identity, r, document.PeerAnswer{
+						Time: thief.time, Code: uint32(licensing.DetachedLicenseNotFound), Message: "never heard of it",
+					})
+					w.ok(err)
+					return signed.Bytes(), nil
+				}
+				answer, err := through(ctx, address, message)
+				if r.Verb > 1 && refuses.CompareAndSwap(false, true) {
+					return nil, errLine
+				}
+				return answer, err
+			}
+			laptop.restart()
+			w.await("the key is seen", func() bool { return laptop.sees(worldKey) })
+			options := &licensing.ChangeOptions{RequestKey: key}
+			for range 2 {
+				_, err := laptop.Detach(w.ctx, laptop.online(office, 1), options)
+				w.refused(err, licensing.ErrUnknown, licensing.ServerNotFound)
+				if key == "" {
+					break
+				}
+			}
+			for range 30 { // it is tried to undo it
+				time.Sleep(time.Second)
+				w.turn(time.Second)
+			}
+			if len(laptop.intents()) != 1 || office.free(1) != 2 {
+				t.Errorf("key %q: %d operations are pending, and %d of 3 seats are free", key, len(laptop.intents()), office.free(1))
+			}
+			laptop.opts.Peers.Exchange = through
+			laptop.restart()
+			w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+			if office.free(1) != 3 {
+				t.Errorf("key %q: %d of 3 seats are free", key, office.free(1))
+			}
+		})
+	}
+}
+
+// Who has the lmsId of a computer that was added by hand, and other keys, is admitted to nothing.
+func TestSameIDIsNotAdmitted(t *testing.T) {
+	for _, admitFound := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			office, laptop, n := two(w)
+			office.opts.Peers.AdmitFound = admitFound
+			office.restart()
+			th := newThief(t, laptop.id, "LAPTOP")
+			self := peer.Self{Sign: th.sign, Fingerprint: func() *document.Fingerprint { return th.identity }, Now: worldBegin.Unix}
+			ask := detachAsk{
+				Key: worldKey, Recipient: laptop.id, RecipientKey: th.identity.Computer.Sign, Duration: 3600, Seats: 1,
+				Features: office.request(laptop, 1).Features, Own: document.Hash{1},
+			}
+			for verb, body := range map[uint32][]byte{1: nil, 2: document.Encode(ask)} {
+				g, err := self.Greet(w.ctx, n.exchange(laptop), "OFFICE")
+				w.ok(err)
+				_, err = self.Ask(w.ctx, n.exchange(laptop), "OFFICE", g, verb, body)
+				if !errors.Is(err, licensing.OperationIsNotAllowed) {
+					t.Errorf("admit found %v, verb %d: %v", admitFound, verb, err)
+				}
+			}
+			if office.free(1) != 3 {
+				t.Errorf("%d of 3 seats are free", office.free(1))
+			}
+		})
+	}
+}
+
+// Another honest manager answers at the address of the office with which something is
+// pending: its answers are not taken for the office's.
+func TestAnotherAtTheSameAddress(t *testing.T) {
+	for _, cancel := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			office, laptop, n := two(w)
+			annex := w.laptop("ANNEX")
+			annex.opts.Peers = &licensing.Peers{Exchange: n.exchange(annex)}
+			annex.restart()
+			through := n.exchange(laptop)
+			var replaced atomic.Bool
+			laptop.opts.Peers.Exchange = func(ctx context.Context, address string, message []byte) ([]byte, error) {
+				if replaced.Load() {
+					address = "ANNEX"
+				}
+				return through(ctx, address, message)
+			}
+			laptop.restart()
+			w.await("the key is seen", func() bool { return laptop.sees(worldKey) })
+			var lent *licensing.Detached
+			var err error
+			if cancel {
+				lent, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+				w.ok(err)
+			}
+			n.set(func(from, to *machine, message []byte) fate {
+				switch {
+				case from != laptop || to != office || !moves(message):
+					return arrives
+				case cancel:
+					replaced.Store(true)
+					return lost
+				}
+				replaced.Store(true)
+				return answered
+			})
+			if cancel {
+				_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, nil)
+			} else {
+				_, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+			}
+			w.refused(err, licensing.ErrUnknown)
+			n.set(nil)
+			for range 5 {
+				time.Sleep(time.Minute)
+				w.turn(time.Minute)
+			}
+			if len(laptop.intents()) != 1 {
+				t.Errorf("cancel %v: what is pending with the office has ended with another; %d of 3 seats are free", cancel, office.free(1))
+			}
+			replaced.Store(false)
+			w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+			if w.turn(2 * time.Minute); office.free(1) != 3 {
+				t.Errorf("cancel %v: %d of 3 seats are free", cancel, office.free(1))
+			}
+		})
+	}
+}
+
+// A receipt that the key has not signed ends no return, whatever else is right about it.
+func TestForgedReceipt(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		lent, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		laptop.opts.Peers.Addresses = nil // both are found: the minter is a taker too
+		newMinter(t, before, worldKey).on(laptop, "OFFICE")
+		w.await("both are known", func() bool { _, ok := laptop.knows("MINTER"); return ok && laptop.sees(worldKey) })
+		silence(w, laptop, n)
+		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, nil)
+		w.refused(err, licensing.ErrUnknown)
+		time.Sleep(time.Minute)
+		w.turn(time.Minute)
+		if len(laptop.intents()) != 1 || len(laptop.look().Cancelled) != 1 {
+			t.Errorf("%d operations are pending: a forged receipt is taken for the office's", len(laptop.intents()))
+		}
+		n.set(nil)
+		w.await("nothing is pending", func() bool { return len(laptop.intents()) == 0 })
+		if office.free(1) != 3 {
+			t.Errorf("%d of 3 seats are free", office.free(1))
 		}
 	})
 }

@@ -206,3 +206,48 @@ func TestAheadByAges(t *testing.T) {
 		}
 	})
 }
+
+// Who makes useless licenses and takes none back keeps a part of what can be pending with
+// all, and no longer than was asked for, whatever he writes into them.
+func TestUnusableIsBounded(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, _ := two(w)
+		lent, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		f := newMinter(t, 1<<33, 77)
+		f.takes = func(*document.PeerRequest) document.PeerAnswer {
+			return document.PeerAnswer{Code: uint32(licensing.StorageIDMismatch), Message: "no such key here"}
+		}
+		first := f.next
+		f.alter = func(t *document.Terms) {
+			if t.License == first { // longer than was asked for, and else much later
+				t.Duration, t.Death = 1<<31-1, t.Issued+1<<31-1
+			} else {
+				t.Issued, t.Death = 1<<35, 1<<35+t.Duration
+			}
+		}
+		f.on(laptop)
+		w.await("both tell", func() bool { return laptop.sees(worldKey) && laptop.sees(77) })
+		r := laptop.online(office, 1)
+		r.Key = 77
+		_, err = laptop.Detach(w.ctx, r, nil)
+		w.refused(err, licensing.IncorrectResponseData)
+		for range 199 {
+			_, err := laptop.Detach(w.ctx, r, nil)
+			w.refused(err, licensing.InvalidDigest)
+		}
+		_, err = laptop.Detach(w.ctx, r, nil)
+		w.refused(err, licensing.ServerNotFound)
+		if errors.Is(err, licensing.ErrUnknown) || len(laptop.intents()) != 200 {
+			t.Errorf("%d operations are pending: %v", len(laptop.intents()), err)
+		}
+		_, err = laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: lent.LicenseID}, nil)
+		w.ok(err)
+		_, err = laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		w.turn(25 * time.Hour)
+		if pending := laptop.intents(); len(pending) != 0 {
+			t.Errorf("a day later %d operations are pending: %+v", len(pending), pending[0])
+		}
+	})
+}

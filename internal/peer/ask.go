@@ -46,8 +46,8 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Address, e.Err) 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Refused is the signed "no" of a manager. It is certain: what was asked has not
-// happened, unless the code says that it is not known.
+// Refused is the signed "no" of the manager that was asked. It is certain: what was
+// asked has not happened, unless the code says that it is not known.
 type Refused struct {
 	Code    code.Code
 	Message string
@@ -59,7 +59,8 @@ func (r *Refused) Error() string { return r.Message }
 // Unwrap gives the code.
 func (r *Refused) Unwrap() error { return r.Code }
 
-// Greet asks who answers at an address.
+// Greet asks who answers at an address. It gives an [*Error], which never wraps a
+// [*Refused]: who refuses to be greeted may be anybody, and no manager does.
 func (s *Self) Greet(ctx context.Context, exchange Exchange, address string) (*Greeting, error) {
 	fail := func(err error) (*Greeting, error) { return nil, &Error{Address: address, Err: err} }
 	nonce := make([]byte, 32)
@@ -75,7 +76,7 @@ func (s *Self) Greet(ctx context.Context, exchange Exchange, address string) (*G
 		return fail(err)
 	}
 	if answer.Code != 0 {
-		return fail(&Refused{code.Code(answer.Code), answer.Message, answer.Body})
+		return fail(fmt.Errorf("a greeting is refused there, which no manager does: %s", answer.Message))
 	}
 	return &Greeting{
 		Fingerprint: answer.From(),

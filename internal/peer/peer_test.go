@@ -216,6 +216,24 @@ func TestImpostor(t *testing.T) {
 	if e := (*Error)(nil); !errors.As(err, &e) || !e.Sent {
 		t.Errorf("an impostor's answer: %v", err)
 	}
+	refuses := func(_ context.Context, _ string, message []byte) ([]byte, error) {
+		request, err := document.ParsePeerRequest(message)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := document.SignPeerAnswer(c.self.Sign, c.self.Fingerprint(), request, document.PeerAnswer{Code: uint32(code.DetachedLicenseNotFound), Message: "never\nheard of it"})
+		if err != nil {
+			return nil, err
+		}
+		return answer.Bytes(), nil
+	}
+	_, err = a.self.Greet(t.Context(), refuses, "there")
+	if e, r := (*Error)(nil), (*Refused)(nil); !errors.As(err, &e) || e.Sent || errors.As(err, &r) || errors.Is(err, code.DetachedLicenseNotFound) {
+		t.Errorf("a greeting is refused: %v", err)
+	}
+	if _, err = a.self.Ask(t.Context(), refuses, "there", g, 7, nil); errors.Is(err, code.DetachedLicenseNotFound) {
+		t.Errorf("somebody else refuses: %v", err)
+	}
 	var stale []byte
 	recorder := func(ctx context.Context, at string, message []byte) ([]byte, error) {
 		answer, err := b.door.Answer(ctx, message)
