@@ -1,6 +1,7 @@
 package licensing
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -112,15 +113,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	}
 	out, err := m.detach(ctx, req.Key, request.Request, func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
 		if unknown != nil {
-			// The license may be in a batch that was in doubt until now.
-			r, err := p.Recall(request.Request, now.Unix)
-			if errors.Is(err, DetachedLicenseNotFound) {
-				err = unknown
-			}
-			if err != nil {
-				return detach.Detached{}, err
-			}
-			return detach.Detached{Terms: r.Terms(), Existing: r}, nil
+			return madeBefore(p, request.Request, now, unknown)
 		}
 		return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 	})
@@ -204,6 +197,19 @@ func (m *Manager) detach(ctx context.Context, key uint64, request document.Reque
 		proof, record = receipt.Proof(0), receipt.State.License(out.Terms.License)
 	}
 	return m.made(record, proof, err)
+}
+
+// madeBefore gives the license that a request had, for it may be in a batch that was
+// in doubt until now. Where there is none it says why none is made, if that is not nil.
+func madeBefore(p *detach.Pool, request document.RequestKey, now ledger.Moment, why error) (detach.Detached, error) {
+	r, err := p.Recall(request, now.Unix)
+	if errors.Is(err, DetachedLicenseNotFound) {
+		err = cmp.Or(why, err)
+	}
+	if err != nil {
+		return detach.Detached{}, err
+	}
+	return detach.Detached{Terms: r.Terms(), Existing: r}, nil
 }
 
 // made gives a license that is in its pool, or says that only its file could not be had.

@@ -10,6 +10,7 @@ import (
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/storage/memory"
 	"github.com/sojournlm/sojourn/storage/storagetest"
+	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
 // What was sent before a start may still arrive: until it is stale, no refusal of the
@@ -289,4 +290,34 @@ func TestFetchedFromOneOnly(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The recipient of a fetched license is removed where it may have been made: it is not
+// denied before that is known.
+func TestFetchedForRemovedRecipient(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, desk, laptop, _ := across(w)
+		request := office.request(laptop, 1)
+		for range 200 {
+			office.keys[0].FailNth(0, simulator.LoseRequest)
+		}
+		_, err := desk.Detach(w.ctx, request, askedOnce)
+		w.refused(err, licensing.ErrUnknown)
+		w.ok(office.RemoveFingerprint(w.ctx, laptop.id, nil))
+		time.Sleep(time.Hour)
+		w.turn(time.Hour)
+		w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+		_, err = desk.Detach(w.ctx, request, askedOnce)
+		w.refused(err, licensing.ErrUnknown)
+		w.refused(desk.RemoveFingerprint(w.ctx, laptop.id, askedOnce), licensing.InvalidParameter)
+		for range 100 { // the faults run out
+			if _, err = office.Detach(w.ctx, office.request(desk, 1), nil); err == nil {
+				break
+			}
+		}
+		w.ok(err)
+		d, err := desk.Detach(w.ctx, request, askedOnce)
+		w.ok(err)
+		w.ok(laptop.Install(w.ctx, d.License, nil))
+	})
 }

@@ -101,8 +101,12 @@ func (m *Manager) admittedRecipient(lmsID uint64, public []byte) (document.Recip
 	state, _ := m.local.Read()
 	known, ok := state.Book().Computer(lmsID)
 	switch {
-	case ok:
+	case ok && bytes.Equal(known.Recipient().Sign, public):
 		return known.Recipient(), nil
+	case ok:
+		return document.Recipient{}, &detach.Refusal{
+			Code: OperationIsNotAllowed, Message: fmt.Sprintf("lmsId %d is known to the key's manager by other keys", lmsID),
+		}
 	case m.opts.Peers != nil && m.opts.Peers.AdmitFound:
 		if r, _, ok := m.foundRecipient(lmsID, public, true); ok {
 			return r, nil
@@ -186,15 +190,12 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		return nil, err
 	}
 	defer func() { done(err) }()
+	var unfit error // for a license, the recipient
 	decide := func(p *detach.Pool, now ledger.Moment) (detach.Detached, error) {
-		if !recall && !m.recalls.has(request.Request.Key, m.opts.Clock.Elapsed()) {
+		if unfit == nil && !recall && !m.recalls.has(request.Request.Key, m.opts.Clock.Elapsed()) {
 			return p.Detach(request, m.opts.Policy, now.Unix, newLicenseID)
 		}
-		r, err := p.Recall(request.Request, now.Unix)
-		if err != nil {
-			return detach.Detached{}, err
-		}
-		return detach.Detached{Terms: r.Terms(), Existing: r}, nil
+		return madeBefore(p, request.Request, now, unfit)
 	}
 	if recall {
 		// From here on no copy of the request, wherever it still is, makes a license:
@@ -207,15 +208,10 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		if out, err := m.again(ctx, ask.Key, request.Request); out != nil || err != nil {
 			return answerDetach(out, err)
 		}
-		r, err := m.admittedRecipient(ask.Recipient, ask.RecipientKey)
-		if err != nil {
-			return nil, err
+		request.Recipient, unfit = m.admittedRecipient(ask.Recipient, ask.RecipientKey)
+		if unfit != nil && !(ledgers{m}).mayHold(request.Request) {
+			return nil, unfit
 		}
-		if !bytes.Equal(r.Sign, ask.RecipientKey) {
-			return nil, &detach.Refusal{Code: OperationIsNotAllowed, Message: fmt.Sprintf(
-				"lmsId %d is known to the key's manager by other keys", ask.Recipient)}
-		}
-		request.Recipient = r
 	}
 	out, err := m.detach(ctx, ask.Key, request.Request, decide)
 	if err != nil && admitted != nil {
