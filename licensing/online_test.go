@@ -363,7 +363,11 @@ func fetchFault(w *world, s step, victim, key string) {
 		return desk.Detach(w.ctx, office.request(laptop, 1), &licensing.ChangeOptions{RequestKey: key})
 	}
 	d, err := operate()
-	if err != nil {
+	switch {
+	case err == nil:
+	case s.fate == doubled: // it was answered that the second of the two is none
+		w.refused(err, licensing.GetResponseFailed)
+	default:
 		w.refused(err, licensing.ServerNotFound)
 	}
 	switch victim {
