@@ -24,9 +24,9 @@ type claims struct {
 
 // claim takes a request's key for one change and refuses it where the ledgers
 // know it for another request, or may come to know it: a batch has it that is
-// stored and in doubt. served says that it is another manager's. The caller calls release when he is answered, and says whether he
-// may have left something that nobody waits for any more. Only that keeps the key: what
-// hangs elsewhere does not.
+// stored and in doubt. served says that it is another manager's. The caller calls
+// release when he is answered, and says whether he may have left something that nobody
+// waits for any more. Only that keeps the key: what hangs elsewhere does not.
 func (m *Manager) claim(ctx context.Context, request document.RequestKey, served bool) (release func(left bool), err error) {
 	if request.Key == (document.Hash{}) {
 		return func(bool) {}, nil
