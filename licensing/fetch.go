@@ -93,6 +93,9 @@ func (m *Manager) askElsewhere(ctx context.Context, at *origin, r detach.DetachR
 	if r.Request.Key == (document.Hash{}) {
 		return nil
 	}
+	if err := m.local.Settle(ctx); err != nil {
+		return doubting(err, r.Request, m)
+	}
 	state, now := m.local.Read()
 	public, until, err := state.AskedOf(r.Request, now.Unix)
 	if err != nil || bytes.Equal(public, at.public) && covers(until, r.Duration, now.Unix) {

@@ -20,10 +20,8 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	began := time.Now()
 	defer func() { m.intents.tried(i.ID, m.opts.Clock.Elapsed()) }()
 	unsent := m.intents.unsent(i.ID)
-	if !unsent { // how it ended may be in a batch that is in doubt
-		if err := m.local.Settle(ctx); err != nil {
-			return nil, pending(i, codeOfFailure(err), "what this manager has stored last is in doubt", err)
-		}
+	if err := m.local.Settle(ctx); err != nil { // how it ended may be in a batch that is in doubt
+		return nil, pending(i, codeOfFailure(err), "what this manager has stored last is in doubt", err)
 	}
 	state, now := m.local.Read()
 	if state.Intent(i.ID) != i { // settled while this waited
