@@ -55,8 +55,8 @@ type ChangeOptions struct {
 	// with another request is refused. Who asks while an earlier request under the
 	// key is under way, waited for or not, waits until it is known what became of
 	// that. It is kept until the license's death time, or for a day where no license
-	// is concerned. While a ledger here is rolled back, forked or damaged, a key that
-	// none shows may be known there: then the error wraps [ErrUnknown] beside the reason,
+	// is concerned. While a ledger here is rolled back, forked, damaged or written by
+	// newer rules, a key that none shows may be known there: then the error wraps [ErrUnknown] beside the reason,
 	// whatever is asked for. Empty: none.
 	RequestKey string
 }

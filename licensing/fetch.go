@@ -136,6 +136,7 @@ func over(err error) bool {
 func denies(c Code) bool {
 	switch c {
 	case OperationIsNotAllowed, // who is not admitted any more is told nothing
+		OutdatedVersion,                  // it knew the request then, perhaps
 		InvalidParameter,                 // its request key is used there, by what was asked for then
 		StorageCorrupted, DongleNotFound: // what told of it is lost there
 		return false
