@@ -49,7 +49,7 @@ func (c *client) operate() {
 // uncertain is what an answer leaves open.
 type uncertain struct {
 	any  bool     // it may have happened
-	lost bool     // and nobody said that it is pending, and how it will end
+	lost bool     // and nobody said for certain that it is pending, and how it will end
 	why  []string // the answers
 }
 
@@ -82,7 +82,7 @@ func (c *client) ask(key string, f func(ctx context.Context, m *licensing.Manage
 			before.any, before.lost = true, true
 		case errors.Is(err, licensing.ErrUnknown):
 			before.any = true
-			before.lost = before.lost || e.Intent == 0
+			before.lost = before.lost || e.Intent == 0 || e.Code == licensing.GetResponseFailed // or perhaps it ended well
 		}
 		if key == "" || !before.any || attempt > 4 || c.chance(25) {
 			return before, err
