@@ -212,19 +212,28 @@ func (p *peers) meet(s *station) {
 		}
 	}
 	if storable(s.address) && !slices.Contains(f.at, s.address) {
-		if len(f.at) >= maxSame { // one of them where it is no more
-			old := slices.IndexFunc(f.at, func(a string) bool {
-				o := p.at[a]
-				return o == nil || o.now.computer == nil || !sameKeys(o.now.computer, f.computer)
-			})
-			f.at = slices.Delete(slices.Clone(f.at), max(0, old), max(0, old)+1)
+		at := slices.Clone(f.at)
+		if len(at) >= maxSame { // in the place of one where it does not answer, if any
+			if old := slices.IndexFunc(at, func(a string) bool { return !p.answersAt(a, f.computer) }); old >= 0 {
+				at = slices.Delete(at, old, old+1)
+			}
 		}
-		f.at = append(slices.Clone(f.at), s.address)
-		slices.Sort(f.at)
+		if len(at) < maxSame {
+			f.at = append(at, s.address)
+			slices.Sort(f.at)
+		}
 	}
 	if !bytes.Equal(f.hint(), f.stored) {
 		p.noteChange()
 	}
+}
+
+// answersAt reports whether a manager answers at an address, or was there in an earlier run
+// and has not been asked yet. p.mu is held.
+func (p *peers) answersAt(address string, c *document.Fingerprint) bool {
+	s := p.at[address]
+	return s != nil && s.now.computer != nil && sameKeys(s.now.computer, c) &&
+		(s.now.silent.IsZero() || s.now.before && !s.now.tried)
 }
 
 // miss notes that a manager does not answer at a station any more, or another one

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,6 +112,56 @@ func TestFoundIsWrittenRarely(t *testing.T) {
 		time.Sleep(time.Minute)
 		if now := laptop.hints(); len(now) != 1 || bytes.Equal(now[0].Value, was[0].Value) {
 			t.Error("that it is silent is not stored")
+		}
+	})
+}
+
+// One that answers at more addresses than are kept is written no more often. An address at
+// which it is silent makes room for one at which it answers.
+func TestFoundAtManyAddresses(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop := w.office(feature(1, 3)), w.laptop("LAPTOP")
+		through := w.connect(office, laptop).exchange(laptop)
+		var silent atomic.Bool // at A1
+		laptop.opts.Peers = &licensing.Peers{
+			Addresses: []string{"A1", "A2", "A3", "A4", "A5"},
+			Exchange: func(ctx context.Context, address string, message []byte) ([]byte, error) {
+				if address == "A1" && silent.Load() {
+					return nil, errLine
+				}
+				return through(ctx, "OFFICE", message)
+			},
+		}
+		laptop.restart()
+		changes := func() (n int) {
+			var last []byte
+			for range 30 {
+				time.Sleep(10 * time.Second)
+				var now []byte
+				for _, p := range laptop.hints() {
+					now = append(now, p.Value...)
+				}
+				if last != nil && !bytes.Equal(last, now) {
+					n++
+				}
+				last = now
+			}
+			return n
+		}
+		time.Sleep(time.Minute)
+		if n := changes(); n != 0 {
+			t.Errorf("what is stored changed %d times in five minutes in which nothing happened", n)
+		}
+		silent.Store(true)
+		if n := changes(); n > 1 {
+			t.Errorf("what is stored changed %d times in five minutes in which one address fell silent", n)
+		}
+		if all := laptop.hints(); len(all) != 1 || bytes.Contains(all[0].Value, []byte("A1")) || !bytes.Contains(all[0].Value, []byte("A5")) {
+			t.Errorf("stored: %q", all)
+		}
+		silent.Store(false)
+		if n := changes(); n != 0 {
+			t.Errorf("what is stored changed %d times in five minutes in which an address answers again", n)
 		}
 	})
 }
