@@ -147,7 +147,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	defer s.asking.release()
 	elapsed := p.manager.opts.Clock.Elapsed
 	p.mu.Lock()
-	young := fresh > 0 && s.now.polled > 0 && s.now.problem == nil && elapsed()-s.now.polled < fresh
+	young := fresh > 0 && s.now.polled > 0 && s.now.silent.IsZero() && elapsed()-s.now.polled < fresh
 	p.mu.Unlock()
 	if young {
 		return nil
@@ -230,9 +230,9 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 }
 
 // refresh asks for news and waits for them a short while: all that answered last,
-// and those that an earlier run has found and this one has not asked yet, or those that
-// are silent too.
-func (p *peers) refresh(ctx context.Context, silentToo bool) {
+// and those that an earlier run has found and this one has not asked yet, or all anew that
+// are silent or do not tell their keys too.
+func (p *peers) refresh(ctx context.Context, all bool) {
 	if p == nil {
 		return
 	}
@@ -240,11 +240,19 @@ func (p *peers) refresh(ctx context.Context, silentToo bool) {
 	defer cancel()
 	asked, done := 0, make(chan struct{}, maxStations)
 	for _, s := range p.stations() {
-		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.problem != nil || s.age(p.manager.opts.Clock) >= listFresh)
-		if stale || silentToo && !s.silent.IsZero() && !s.rests {
+		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.age(p.manager.opts.Clock) >= listFresh)
+		fresh := listFresh
+		switch {
+		case !all || s.problem == nil || s.rests:
+		case s.silent.IsZero(): // what keeps it from telling may be over since a moment ago
+			stale, fresh = true, 0
+		default:
+			stale = true
+		}
+		if stale {
 			asked++
 			p.spawn(func() {
-				p.poll(p.ctx, s.station, listFresh)
+				p.poll(p.ctx, s.station, fresh)
 				done <- struct{}{}
 			})
 		}

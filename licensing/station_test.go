@@ -2,6 +2,7 @@ package licensing_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,4 +72,30 @@ func TestAddressesThatFail(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A manager that does not tell its keys is asked by lists no more often than one that does,
+// and asked anew for a seat: it may admit this computer now.
+func TestNotAdmittedIsNotAskedByLists(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop := w.office(feature(1, 3)), w.laptop("LAPTOP")
+		n := w.connect(office, laptop)
+		w.await("the office is known", func() bool { _, ok := laptop.knows("OFFICE"); return ok })
+		var asked atomic.Int64
+		n.set(func(from, _ *machine, _ []byte) fate {
+			if from == laptop {
+				asked.Add(1)
+			}
+			return arrives
+		})
+		for range 20 {
+			collect[licensing.Key](w)(laptop.Keys(w.ctx, licensing.Filter{}))
+		}
+		if n := asked.Load(); n > 0 {
+			t.Errorf("20 lists at once asked %d times", n)
+		}
+		w.ok(office.know(laptop))
+		_, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+	})
 }
