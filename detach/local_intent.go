@@ -341,7 +341,9 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 			h := was.as(heldForgotten)
 			h.returned = true
 			l.become(was, h)
-			l.remember(i.Request, h, at.Time)
+			if _, err := l.repeated(i.Request, at.Time); err == nil { // not used anew since the license died
+				l.remember(i.Request, h, at.Time)
+			}
 		}
 	default:
 		return fmt.Errorf("intent %d of kind %d cannot end with outcome %d", i.ID, i.Kind, b.Outcome)
