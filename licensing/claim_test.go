@@ -229,8 +229,8 @@ func TestServedBesideADamagedPool(t *testing.T) {
 		office.crash()
 		mend := office.spoil("51000001/b/0000000000000002")
 		w.ok(office.boot())
-		w.turn(time.Hour)
-		time.Sleep(time.Hour)
+		w.turn(untilStale)
+		time.Sleep(untilStale)
 		w.await("the desk sees the other key", func() bool { return desk.sees(other.ID()) })
 		for _, opts := range []*licensing.ChangeOptions{nil, {RequestKey: "well"}} {
 			r := from(other.ID())
@@ -287,8 +287,8 @@ func TestFetchedFromAStorePutBack(t *testing.T) {
 				w.ok(err)
 			}
 			office.putBack(yesterday)
-			time.Sleep(time.Hour) // what was sent is stale
-			w.turn(time.Hour)
+			time.Sleep(untilStale)
+			w.turn(untilStale)
 			w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
 			for range 3 {
 				_, err = ask()

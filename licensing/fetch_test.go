@@ -13,6 +13,10 @@ import (
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
+// untilStale is longer than anything that was sent is good for, and than a manager that
+// failed is asked after others.
+const untilStale = 11 * time.Minute
+
 // What was sent before a start may still arrive: until it is stale, no refusal of the
 // same request is certain.
 func TestRefusedAfterAStart(t *testing.T) {
@@ -50,8 +54,8 @@ func TestRefusedAfterAStart(t *testing.T) {
 
 		// Long after a start a refusal is certain, and the request key is free.
 		desk.reopen()
-		time.Sleep(time.Hour)
-		w.turn(time.Hour)
+		time.Sleep(untilStale)
+		w.turn(untilStale)
 		w.await("the desk sees the key again", func() bool { return desk.sees(worldKey) })
 		more := &licensing.ChangeOptions{RequestKey: "more"}
 		_, err = desk.Detach(w.ctx, request, more)
@@ -304,8 +308,8 @@ func TestFetchedForRemovedRecipient(t *testing.T) {
 		_, err := desk.Detach(w.ctx, request, askedOnce)
 		w.refused(err, licensing.ErrUnknown)
 		w.ok(office.RemoveFingerprint(w.ctx, laptop.id, nil))
-		time.Sleep(time.Hour)
-		w.turn(time.Hour)
+		time.Sleep(untilStale)
+		w.turn(untilStale)
 		w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
 		_, err = desk.Detach(w.ctx, request, askedOnce)
 		w.refused(err, licensing.ErrUnknown)

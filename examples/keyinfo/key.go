@@ -40,12 +40,32 @@ type key struct {
 
 var models = map[uint8]string{0: "unknown", 1: "DL", 2: "Sign", 3: "Time", 4: "Code", 5: "Code Time"}
 
-// inspect asks every key on the bus, which has those of the options.
-func inspect(ctx context.Context, bus transport.Bus, opts usb.Options) ([]key, error) {
-	infos, err := bus.Keys(ctx)
-	if err != nil {
-		return nil, err
+// keyBus is a bus that also knows how many devices have not said yet what they are.
+type keyBus interface {
+	transport.Bus
+	Silent() int
+}
+
+// list gives the keys, and waits that long for devices that have not said yet what they
+// are. It says how many still have not then.
+func list(ctx context.Context, bus keyBus, wait time.Duration) (infos []transport.KeyInfo, silent int, err error) {
+	for end := time.Now().Add(wait); ; {
+		if infos, err = bus.Keys(ctx); err != nil {
+			return nil, 0, err
+		}
+		if silent = bus.Silent(); silent == 0 || !time.Now().Before(end) {
+			return infos, silent, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
 	}
+}
+
+// inspect asks these keys, which are on a bus with those of the options.
+func inspect(ctx context.Context, bus transport.Bus, infos []transport.KeyInfo, opts usb.Options) ([]key, error) {
 	keys := []key{}
 	for _, i := range infos {
 		k := key{BusID: string(i.ID), Serial: i.Serial}

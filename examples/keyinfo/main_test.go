@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/examples/internal/demo"
@@ -40,8 +42,18 @@ func bus(t *testing.T) transport.Bus {
 	return locked{b}
 }
 
+// inspected asks all keys of a bus.
+func inspected(t *testing.T, b transport.Bus) ([]key, error) {
+	t.Helper()
+	infos, err := b.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inspect(t.Context(), b, infos, usb.Options{})
+}
+
 func TestTable(t *testing.T) {
-	keys, err := inspect(t.Context(), bus(t), usb.Options{})
+	keys, err := inspected(t, bus(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +76,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	keys, err := inspect(t.Context(), bus(t), usb.Options{})
+	keys, err := inspected(t, bus(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +140,7 @@ func TestHostileKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := inspect(t.Context(), liar{bus(t), private}, usb.Options{})
+	keys, err := inspected(t, liar{bus(t), private})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,13 +178,68 @@ func TestNoWritesLeft(t *testing.T) {
 	if !errors.Is(err, device.ErrWornOut) {
 		t.Fatal(err)
 	}
-	keys, err := inspect(t.Context(), b, usb.Options{})
+	keys, err := inspected(t, b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
 	if err := writeJSON(&out, keys); err != nil || !strings.Contains(out.String(), `"writesLeft": 0`) {
 		t.Errorf("%v: %s", err, &out)
+	}
+}
+
+// late is a bus whose keys say what they are only by and by.
+type late struct {
+	transport.Bus
+	answer time.Time
+	silent int
+}
+
+func (b *late) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
+	keys, err := b.Bus.Keys(ctx)
+	b.silent = 0
+	if time.Now().Before(b.answer) && err == nil {
+		b.silent, keys = len(keys)-1, keys[:1]
+	}
+	return keys, err
+}
+
+func (b *late) Silent() int { return b.silent }
+
+// A key that answers late is shown, and one that does not is told of, after those that do.
+// Who has seen enough need not wait.
+func TestLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		answers, wait, canceled time.Duration // canceled: 0 is never
+		shown                   int           // -1: nothing
+		took                    time.Duration // at least
+		err                     string
+	}{
+		"at once":         {0, 6 * time.Second, 0, 3, 0, ""},
+		"in time":         {5 * time.Second, 6 * time.Second, 0, 3, 5 * time.Second, ""},
+		"never":           {time.Hour, 6 * time.Second, 0, 1, 6 * time.Second, "2 more of the devices"},
+		"without waiting": {time.Second, 0, 0, 1, 0, "2 more of the devices"},
+		"interrupted":     {time.Hour, time.Hour, 3 * time.Second, -1, 3 * time.Second, "canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				b := &late{Bus: bus(t).(locked).Bus, answer: began.Add(c.answers)}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if c.canceled > 0 {
+					time.AfterFunc(c.canceled, cancel)
+				}
+				shown := -1
+				sound, err := show(ctx, b, usb.Options{}, c.wait, func(keys []key) error { shown = len(keys); return nil })
+				if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || sound != (err == nil) || shown != c.shown {
+					t.Errorf("%d shown, sound: %v, %v", shown, sound, err)
+				}
+				if took := time.Since(began); took < c.took || took > c.took+time.Second {
+					t.Errorf("it took %v, want %v", took, c.took)
+				}
+			})
+		})
 	}
 }
 
@@ -187,7 +254,7 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.KillClock()
-	keys, err := inspect(t.Context(), b, usb.Options{})
+	keys, err := inspected(t, b)
 	if err != nil || keys[0].Clock != nil || !strings.Contains(keys[0].Health, "battery") {
 		t.Errorf("%+v, %v", keys, err)
 	}

@@ -26,6 +26,7 @@ type Bus struct {
 
 	mu      sync.Mutex
 	named   []named // what was listed last
+	silent  int     // how many devices were left out of it
 	conns   map[*conn]struct{}
 	opening map[transport.KeyID]chan struct{} // those are closed when it is over
 }
@@ -57,6 +58,8 @@ type lister interface {
 	// list waits for no device longer than lookTime: one that takes longer to say what
 	// it is comes with a later list. Goroutines may be started by it alone.
 	list() ([]plugged, error)
+	// silent is how many devices the last list left out, for they had not said what they are.
+	silent() int
 	// hazard is an error where opening a device is known to go wrong.
 	hazard() error
 	// forget has the device at that place looked at afresh the next time.
@@ -79,7 +82,7 @@ type named struct {
 }
 
 // Keys implements [transport.Bus]. A device that was plugged in, and takes longer than half
-// a second to say what it is, is given by a later call.
+// a second to say what it is, is given by a later call; [Bus.Silent] counts those.
 func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 	found, err := b.keys(ctx)
 	if err != nil {
@@ -90,6 +93,14 @@ func (b *Bus) Keys(ctx context.Context) ([]transport.KeyInfo, error) {
 		infos[i] = transport.KeyInfo{ID: k.id, Serial: k.serial}
 	}
 	return infos, nil
+}
+
+// Silent is how many devices with the ids of a key were plugged in when keys were last
+// listed, and had not said yet what they are.
+func (b *Bus) Silent() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.silent
 }
 
 func (b *Bus) keys(ctx context.Context) ([]named, error) {
@@ -141,7 +152,7 @@ func (b *Bus) look(ctx context.Context) ([]named, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.named = name(found, b.named)
+	b.named, b.silent = name(found, b.named), b.lister.silent()
 	for c := range b.conns {
 		if !slices.ContainsFunc(found, func(p plugged) bool { return p.place == c.at.place && p.address == c.at.address }) {
 			c.life.end(transport.ErrNoKey)

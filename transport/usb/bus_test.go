@@ -18,6 +18,7 @@ func (s slow) list() ([]plugged, error) {
 	<-s.release
 	return []plugged{{place: "1-1", bus: 1, address: 2, serial: "A"}}, nil
 }
+func (slow) silent() int    { return 0 }
 func (slow) hazard() error  { return nil }
 func (slow) forget(plugged) {}
 func (slow) close() error   { return nil }
@@ -28,6 +29,7 @@ type hazardousLister struct{}
 func (hazardousLister) list() ([]plugged, error) {
 	return []plugged{{place: "1-1", bus: 255, address: 255, serial: "A"}}, nil
 }
+func (hazardousLister) silent() int    { return 0 }
 func (hazardousLister) hazard() error  { return ErrNeighbour }
 func (hazardousLister) forget(plugged) {}
 func (hazardousLister) close() error   { return nil }

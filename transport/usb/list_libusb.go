@@ -42,6 +42,8 @@ func newLibusb(o Options, start func(func())) (lister, error) {
 	return &libusb{opts: o, context: c, serials: looks[spot, serial]{start: start}}, nil
 }
 
+func (l *libusb) silent() int { return l.serials.silent }
+
 func (l *libusb) hazard() error { return nil }
 
 func (l *libusb) forget(p plugged) { l.serials.forget(func(s spot) bool { return s == p.spot() }) }

@@ -52,6 +52,8 @@ func newSysfs(root string, o Options, start func(func())) *sysfs {
 
 func (s *sysfs) forget(p plugged) { s.keys.forget(func(l link) bool { return l.place == p.place }) }
 
+func (s *sysfs) silent() int { return s.keys.silent }
+
 func (s *sysfs) close() error { return nil }
 
 func (s *sysfs) hazard() error {

@@ -117,6 +117,9 @@ func TestSysfsComing(t *testing.T) {
 		if last := i == len(steps)-1; err != nil || last != (len(found) == 1) {
 			t.Errorf("after %s: %v, %v", step[0], found, err)
 		}
+		if want := i > 0 && i < len(steps)-1; want != (s.silent() == 1) { // before, nobody knows its ids
+			t.Errorf("after %s: %d silent devices", step[0], s.silent())
+		}
 	}
 	show("serial", "B2\n")
 	if found, err := s.list(); err != nil || len(found) != 1 || found[0].serial != "A1" {

@@ -17,6 +17,8 @@ const lookTime = 500 * time.Millisecond
 type looks[K comparable, V any] struct {
 	start func(func()) // a goroutine
 	at    map[K]*glance[V]
+
+	silent int // spots of the last list that have not told what is there, or not all of it
 }
 
 // glance is one look.
@@ -46,9 +48,14 @@ func (l *looks[K, V]) list(spots []K, look func(K) (found V, settled bool)) map[
 	l.at = now
 	await(begun)
 	found := make(map[K]V, len(spots))
+	l.silent = 0
 	for k, g := range now {
-		if g.isOver() {
+		over := g.isOver()
+		if over {
 			found[k] = g.found
+		}
+		if !over || !g.settled {
+			l.silent++
 		}
 	}
 	return found

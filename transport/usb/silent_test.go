@@ -65,6 +65,9 @@ func TestSerialNumberUnanswered(t *testing.T) {
 	if want := []transport.KeyID{busID(sound), busID(o.stick)}; !slices.Equal(ids, want) {
 		t.Errorf("the first list is %q, want %q", ids, want)
 	}
+	if n := bus.Silent(); n != 1 {
+		t.Errorf("%d silent devices", n)
+	}
 	if _, err := o.detachOf(t.Context(), crowdFeature, ""); err != nil {
 		t.Error(err)
 	}
@@ -84,6 +87,9 @@ func TestSerialNumberUnanswered(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("the silent device never has a name")
 		}
+	}
+	if n := bus.Silent(); n != 0 {
+		t.Errorf("%d silent devices when it has a name", n)
 	}
 	began := time.Now()
 	for range 100 {
@@ -114,24 +120,26 @@ func TestConfigurationUnanswered(t *testing.T) {
 		}
 		t.Cleanup(func() { port.Unplug() })
 	}()
-	request := uint32(crowdFeature)
+	request, waited := uint32(crowdFeature), false
 	for going := true; going; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-plugged:
 			going = false
 		default:
 		}
-		if ids := listed(t, bus); !slices.Contains(ids, busID(o.stick)) {
+		ids := listed(t, bus)
+		if !slices.Contains(ids, busID(o.stick)) {
 			t.Fatalf("the sound key is not in %q", ids)
 		}
+		waited = waited || bus.Silent() == 1 && !slices.Contains(ids, "usb:MUTE")
 		if request++; request < crowdFeature+crowd {
 			if _, err := o.detachOf(t.Context(), request, ""); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	if ids := listed(t, bus); !slices.Contains(ids, "usb:MUTE") {
-		t.Errorf("the device that the kernel has now is not in %q", ids)
+	if ids := listed(t, bus); !slices.Contains(ids, "usb:MUTE") || bus.Silent() != 0 || !waited {
+		t.Errorf("the device that the kernel has now is not in %q, or was never counted as silent, or still is: %v, %d", ids, waited, bus.Silent())
 	}
 }
 

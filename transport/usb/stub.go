@@ -24,6 +24,9 @@ func Open(opts *Options) (*Bus, error) {
 // Keys implements [transport.Bus].
 func (*Bus) Keys(context.Context) ([]transport.KeyInfo, error) { return nil, ErrNotBuilt }
 
+// Silent is how many devices had not said yet what they are when keys were last listed.
+func (*Bus) Silent() int { return 0 }
+
 // Open implements [transport.Bus].
 func (*Bus) Open(_ context.Context, id transport.KeyID) (transport.Conn, error) {
 	return nil, &transport.Error{Op: "open", Key: id, Err: ErrNotBuilt}
