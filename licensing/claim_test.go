@@ -367,3 +367,37 @@ func TestLapsedRequestKeyComesBackInDoubt(t *testing.T) {
 	}
 	s.checkPromises()
 }
+
+// A key that never comes back keeps a request key no longer than the license that it may
+// have signed. When it comes back after all, that license has died, and what the request
+// key was used for since stands.
+func TestRequestKeyInDoubtLapses(t *testing.T) {
+	s := newStage(t)
+	brief := s.office.request(s.laptop, 1)
+	brief.Duration = time.Hour
+	deafen(s.office.keys[0])
+	ask := func() error { _, err := s.office.Detach(s.ctx, brief, askedOnce); return err }
+	s.refused(ask(), licensing.ErrUnknown)
+	s.office.crash()
+	s.drain()
+	s.office.keys[0].Unplug()
+	s.ok(s.office.boot())
+	s.turn(59 * time.Minute)
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	s.refused(ask(), licensing.ErrUnknown)
+	s.turn(24 * time.Hour)
+	s.ok(s.renameOnce())
+	s.refused(ask(), licensing.InvalidParameter)
+	s.ok(s.office.keys[0].Plug())
+	s.office.reopen()
+	s.office.unchanged(func() {
+		s.ok(s.renameOnce())
+		s.refused(ask(), licensing.InvalidParameter)
+	})
+	s.office.detach(s.laptop, 1) // that settles what was in doubt
+	s.ok(s.renameOnce())
+	if v := s.office.look(); len(v.Detached) != 1 {
+		t.Errorf("%d licenses are out", len(v.Detached))
+	}
+	s.checkPromises()
+}
