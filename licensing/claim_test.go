@@ -3,6 +3,8 @@ package licensing_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -153,7 +155,9 @@ func TestRequestKeyHiddenByDamage(t *testing.T) {
 			for range 2 {
 				_, err = s.detachOnce()
 				s.refused(err, licensing.ErrUnknown)
-				s.refused(s.renameOnce(), licensing.ErrDamaged, licensing.StorageCorrupted)
+				err = s.renameOnce()
+				s.refused(err, licensing.ErrDamaged, licensing.StorageCorrupted)
+				s.advises(err, worldKey, "without a request key", "Verify")
 				s.ok(rename(known))
 			}
 			_, err = s.office.Detach(s.ctx, s.office.request(s.laptop, 1), known)
@@ -176,6 +180,20 @@ func TestRequestKeyHiddenByDamage(t *testing.T) {
 				&licensing.ChangeOptions{RequestKey: "new"}))
 			s.checkPromises()
 		})
+	}
+}
+
+// advises fails the test unless an error's advice names a key and says this.
+func (w *world) advises(err error, key uint64, words ...string) {
+	w.Helper()
+	e, ok := errors.AsType[*licensing.Error](err)
+	if !ok {
+		w.Fatalf("not an error of a manager: %v", err)
+	}
+	for _, word := range append(words, fmt.Sprintf("key %d", key)) {
+		if !strings.Contains(e.Advice, word) {
+			w.Errorf("%v: the advice lacks %q: %s", err, word, e.Advice)
+		}
 	}
 }
 
