@@ -53,8 +53,8 @@ func parseAnnouncement(key uint64, b []byte) (*announcement, error) {
 	return &announcement{license, r.Request}, nil
 }
 
-// recall reads the slot's announcement from the store, once. One that cannot be read is
-// none: it bars nothing.
+// recall reads the slot's announcement from the store, once. One that cannot be read may
+// be of any request, until the key shows its pool.
 func (s *slot) recall(ctx context.Context, m *Manager) error {
 	s.mu.Lock()
 	recalled := s.recalled
@@ -68,19 +68,21 @@ func (s *slot) recall(ctx context.Context, m *Manager) error {
 		return err
 	})
 	var a *announcement
+	garbled := false
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 	case err != nil:
 		return err
 	default:
 		if a, err = parseAnnouncement(s.info.ID, raw); err != nil {
+			garbled = true
 			m.opts.Logger.Warn("what is stored of a pool license on its way cannot be read", "key", s.info.ID, "error", err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.recalled {
-		s.announced, s.recalled = a, true
+		s.announced, s.recalled, s.garbled = a, true, garbled
 	}
 	return nil
 }
@@ -95,14 +97,17 @@ func (s *slot) announce(ctx context.Context, m *Manager, a *announcement) error 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.announced = a
+	s.announced, s.garbled = a, false
 	return nil
 }
 
 // settled forgets the announcement: what became of it has been shown. Where that fails
 // its request key stays what it is to this request alone.
 func (s *slot) settled(ctx context.Context, m *Manager) {
-	if s.announcement() == nil {
+	s.mu.Lock()
+	none := s.announced == nil && !s.garbled
+	s.mu.Unlock()
+	if none {
 		return
 	}
 	err := m.store.Update(ctx, func(w storage.Writer) error { return w.Delete(announcementKey(s.info.ID)) })
@@ -112,7 +117,7 @@ func (s *slot) settled(ctx context.Context, m *Manager) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.announced = nil
+	s.announced, s.garbled = nil, false
 }
 
 func (s *slot) announcement() *announcement {

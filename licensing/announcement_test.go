@@ -263,8 +263,9 @@ func TestRefusedPoolLeavesNothing(t *testing.T) {
 	}
 }
 
-// An announcement that cannot be read is none: the program starts, tells the log, and the
-// request key that it may have named is good for anything. One that can be read bars it.
+// An announcement that cannot be read may be of any request: the program starts, tells the
+// log, and takes no new request key until the key is here and shows its pool. One that can
+// be read bars its own.
 func TestUnreadableAnnouncement(t *testing.T) {
 	type record struct {
 		Version uint32              `cbor:"1,keyasint"`
@@ -320,11 +321,18 @@ func TestUnreadableAnnouncement(t *testing.T) {
 				}
 				return
 			}
-			if s.ok(s.renameOnce()); !told {
+			err := s.renameOnce()
+			s.refused(err, licensing.ErrDamaged, licensing.ErrUnknown)
+			s.advises(err, worldKey, "without a request key", "Plug that key in")
+			if !told {
 				t.Error("the log is not told")
 			}
 			s.ok(s.office.keys[0].Plug())
 			s.office.detach(s.laptop, 1)
+			s.ok(s.renameOnce())
+			if left := s.office.announced(); len(left) > 0 {
+				t.Errorf("these stay announced: %q", left)
+			}
 			s.checkPromises()
 		})
 	}

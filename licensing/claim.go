@@ -122,22 +122,36 @@ func (all told) refusal(served bool) error {
 // hides is nil, or why the pool's ledger may have request keys that it does not show.
 func (s *slot) hides() error {
 	s.mu.Lock()
-	pool, unread, err := cmp.Or(s.pool, s.stored), s.unread, s.err
+	pool, unread, garbled, err := cmp.Or(s.pool, s.stored), s.unread, s.garbled, s.err
 	s.mu.Unlock()
+	var why error
 	switch {
-	case pool == nil && unread && ofStore(err):
-		return err
-	case pool == nil && unread:
-		return fmt.Errorf("%w: what is stored of the pool of key %d cannot be read", ErrDamaged, s.info.ID)
-	case pool == nil:
-		return nil
+	case pool != nil:
+		why = pool.Hides()
+		if errors.Is(why, ErrUnknown) || // then the store takes no other request either
+			errors.Is(why, ErrRolledBack) && pool.Position().Seq == 0 { // or the key was used elsewhere before it came
+			why = nil
+		}
+	case unread && ofStore(err):
+		why = err
+	case unread:
+		why = fmt.Errorf("%w: what is stored of its pool cannot be read", ErrDamaged)
 	}
-	err = pool.Hides()
-	if errors.Is(err, ErrUnknown) || // then the store takes no other request either
-		errors.Is(err, ErrRolledBack) && pool.Position().Seq == 0 { // or the key was used elsewhere before it came
-		return nil
+	switch {
+	case why != nil:
+		return s.hiding(why, adviceOf(why))
+	case garbled:
+		return s.hiding(fmt.Errorf("%w: what is stored of a pool license on its way cannot be read", ErrDamaged),
+			"Plug that key in, which shows what became of it.")
 	}
-	return err
+	return nil
+}
+
+// hiding is a reason why request keys are not to be had, and what can be done meanwhile.
+func (s *slot) hiding(why error, mend string) error {
+	return &advised{fmt.Errorf("what was asked of key %d is not all known: %w", s.info.ID, why), fmt.Sprintf(
+		"Look at the lists whether this has happened, and if not, ask without a request key. None that was not used before is taken until key %d is in order. %s",
+		s.info.ID, mend)}
 }
 
 // try takes a key that is free.
@@ -255,8 +269,11 @@ func (s *slot) mayHold(request document.RequestKey) bool {
 		return false
 	}
 	s.mu.Lock()
-	pool, unread, a := cmp.Or(s.pool, s.stored), s.unread, s.announced
+	pool, unread, garbled, a := cmp.Or(s.pool, s.stored), s.unread, s.garbled, s.announced
 	s.mu.Unlock()
+	if garbled {
+		return true
+	}
 	brought := a != nil && a.request == request
 	if pool == nil {
 		return unread || brought

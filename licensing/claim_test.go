@@ -3,6 +3,8 @@ package licensing_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -153,7 +155,9 @@ func TestRequestKeyHiddenByDamage(t *testing.T) {
 			for range 2 {
 				_, err = s.detachOnce()
 				s.refused(err, licensing.ErrUnknown)
-				s.refused(s.renameOnce(), licensing.ErrDamaged, licensing.StorageCorrupted)
+				err = s.renameOnce()
+				s.refused(err, licensing.ErrDamaged, licensing.StorageCorrupted)
+				s.advises(err, worldKey, "without a request key", "Verify")
 				s.ok(rename(known))
 			}
 			_, err = s.office.Detach(s.ctx, s.office.request(s.laptop, 1), known)
@@ -176,6 +180,20 @@ func TestRequestKeyHiddenByDamage(t *testing.T) {
 				&licensing.ChangeOptions{RequestKey: "new"}))
 			s.checkPromises()
 		})
+	}
+}
+
+// advises fails the test unless an error's advice names a key and says this.
+func (w *world) advises(err error, key uint64, words ...string) {
+	w.Helper()
+	e, ok := errors.AsType[*licensing.Error](err)
+	if !ok {
+		w.Fatalf("not an error of a manager: %v", err)
+	}
+	for _, word := range append(words, fmt.Sprintf("key %d", key)) {
+		if !strings.Contains(e.Advice, word) {
+			w.Errorf("%v: the advice lacks %q: %s", err, word, e.Advice)
+		}
 	}
 }
 
@@ -364,6 +382,40 @@ func TestLapsedRequestKeyComesBackInDoubt(t *testing.T) {
 	s.ok(s.renameOnce())
 	if !s.office.look().renamed() {
 		t.Error("it has not happened")
+	}
+	s.checkPromises()
+}
+
+// A key that never comes back keeps a request key no longer than the license that it may
+// have signed. When it comes back after all, that license has died, and what the request
+// key was used for since stands.
+func TestRequestKeyInDoubtLapses(t *testing.T) {
+	s := newStage(t)
+	brief := s.office.request(s.laptop, 1)
+	brief.Duration = time.Hour
+	deafen(s.office.keys[0])
+	ask := func() error { _, err := s.office.Detach(s.ctx, brief, askedOnce); return err }
+	s.refused(ask(), licensing.ErrUnknown)
+	s.office.crash()
+	s.drain()
+	s.office.keys[0].Unplug()
+	s.ok(s.office.boot())
+	s.turn(59 * time.Minute)
+	s.refused(s.renameOnce(), licensing.InvalidParameter)
+	s.refused(ask(), licensing.ErrUnknown)
+	s.turn(24 * time.Hour)
+	s.ok(s.renameOnce())
+	s.refused(ask(), licensing.InvalidParameter)
+	s.ok(s.office.keys[0].Plug())
+	s.office.reopen()
+	s.office.unchanged(func() {
+		s.ok(s.renameOnce())
+		s.refused(ask(), licensing.InvalidParameter)
+	})
+	s.office.detach(s.laptop, 1) // that settles what was in doubt
+	s.ok(s.renameOnce())
+	if v := s.office.look(); len(v.Detached) != 1 {
+		t.Errorf("%d licenses are out", len(v.Detached))
 	}
 	s.checkPromises()
 }

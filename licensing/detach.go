@@ -56,8 +56,10 @@ type ChangeOptions struct {
 	// key is under way, waited for or not, waits until it is known what became of
 	// that. It is kept until the license's death time, or for a day where no license
 	// is concerned. While a ledger here is rolled back, forked, damaged or written by
-	// newer rules, a key that none shows may be known there: then the error wraps [ErrUnknown] beside the reason,
-	// whatever is asked for. Empty: none.
+	// newer rules, a key that none shows may be known there: then the error wraps
+	// [ErrUnknown] beside the reason ([ErrRolledBack], [ErrForked], [ErrDamaged],
+	// [ErrRules]), whatever is asked for, and its advice names the pool. Without a
+	// request key the change is made where its own pool is well. Empty: none.
 	RequestKey string
 }
 

@@ -29,6 +29,8 @@ var (
 	ErrAnchorLost = ledger.ErrAnchorLost
 	// ErrDamaged: the store's content does not add up; Verify names the place.
 	ErrDamaged = ledger.ErrDamaged
+	// ErrRules: a newer program wrote the store; only one as new can go on with it.
+	ErrRules = ledger.ErrRules
 	// ErrClosed: the manager was closed.
 	ErrClosed = errors.New("manager is closed")
 )
@@ -91,7 +93,8 @@ func fail(op string, err error) error {
 	case errors.Is(err, storage.ErrUnknown):
 		e.Code, e.Message = GetResponseFailed, "it is not known whether this happened"
 	case ofStore(err):
-		e.Code, e.Message = StorageCorrupted, err.Error()
+		e.Code, e.Message, e.Advice = StorageCorrupted, err.Error(), adviceOf(err)
+		return e
 	case errors.As(err, &earlier):
 		e.Code, e.Message = StorageCorrupted, "the store failed earlier and must be opened again"
 		e.Advice = "End the program and start it again; the log says why the store failed."
@@ -135,6 +138,14 @@ func ofStore(err error) bool {
 		}
 	}
 	return false
+}
+
+// adviceOf says what to do about an error that is ofStore.
+func adviceOf(err error) string {
+	if errors.Is(err, ErrRules) {
+		return "Run a program at least as new as the one that wrote the store."
+	}
+	return advice[StorageCorrupted]
 }
 
 // refused is the error of a change that a ledger refuses for a reason of before.

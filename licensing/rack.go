@@ -77,7 +77,7 @@ func (r *rack) seat(s *slot) (had *slot, err error) {
 	case had.unseen:
 		had.mu.Lock()
 		s.stored, s.foreign, s.unread = had.stored, had.foreign, had.unread // until the key has confirmed it
-		s.announced, s.recalled = had.announced, had.recalled
+		s.announced, s.recalled, s.garbled = had.announced, had.recalled, had.garbled
 		had.mu.Unlock()
 	case bytes.Equal(had.public, s.public):
 		return had, nil

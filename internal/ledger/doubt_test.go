@@ -58,6 +58,37 @@ func TestMayHoldKey(t *testing.T) {
 	mayHold(t, "refused by the rules", l, 1, 2)
 }
 
+// TestDoubtEnds has time end what is not signed, as it would if it were.
+func TestDoubtEnds(t *testing.T) {
+	ctx := context.Background()
+	k, wall := newKey(), newHands()
+	l := open(t, config(memory.New(), k, wall))
+	must(t, l, 1)
+	k.set(func() { k.dead = true })
+	_, err := l.Do(ctx, func(*tally, ledger.Moment) ([][]byte, error) {
+		return [][]byte{add(2, noon.Add(time.Hour).Unix()), add(3, noon.Add(2*time.Hour).Unix())}, nil
+	})
+	if !errors.Is(err, storage.ErrUnknown) {
+		t.Fatal(err)
+	}
+	wall.pass(time.Hour - time.Second)
+	mayHold(t, "before the ends", l, 1, 2, 3)
+	wall.pass(time.Second)
+	mayHold(t, "after one", l, 1, 3)
+	mayHold(t, "asked again", l, 1, 3)
+	wall.pass(time.Hour)
+	mayHold(t, "after both", l, 1)
+	k.set(func() { k.dead = false })
+	if err := l.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	state, _ := l.Read()
+	holds(t, state, 1)
+	if n := l.Position().Seq; n != 2 {
+		t.Errorf("%d batches are signed", n)
+	}
+}
+
 // TestMayHoldStore has a commit of the store fail: for good where nobody knows
 // how, not at all where nothing happened.
 func TestMayHoldStore(t *testing.T) {

@@ -122,6 +122,7 @@ type Ledger[S State[S]] struct {
 
 	tip     atomic.Pointer[tip[S]] // what is stored and signed
 	due     atomic.Pointer[due[S]] // tip with what was due at the last Read
+	doubt   atomic.Pointer[due[S]] // pending with what was due at the last Doubtful
 	refusal atomic.Pointer[error]
 	pending atomic.Pointer[pending[S]] // written by Open, then by the committer alone
 
@@ -155,12 +156,16 @@ type due[S State[S]] struct {
 // Read is the state as of now: what is stored and signed, with everything that
 // time has made due since. Nothing is due by a clock that is not believed. The
 // state is the caller's to read, for as long as he likes.
-func (l *Ledger[S]) Read() (S, Moment) {
-	t, now := l.tip.Load(), l.cfg.Clock.Now()
+func (l *Ledger[S]) Read() (S, Moment) { return l.asOfNow(l.tip.Load(), &l.due) }
+
+// asOfNow is the state after t with everything that time has made due since. It is kept
+// in last.
+func (l *Ledger[S]) asOfNow(t *tip[S], last *atomic.Pointer[due[S]]) (S, Moment) {
+	now := l.cfg.Clock.Now()
 	if now.Err != nil {
 		return t.state, now
 	}
-	from := l.due.Load()
+	from := last.Load()
 	if from == nil || from.tip != t || from.until > now.Unix {
 		from = &due[S]{tip: t, state: t.state}
 	}
@@ -173,12 +178,12 @@ func (l *Ledger[S]) Read() (S, Moment) {
 		at := Position{Seq: t.header.Seq + 1, Index: next.index, Time: now.Unix, Rules: l.cfg.Rules}
 		if err := next.state.Apply(at, entry); err != nil {
 			// The rules contradict themselves, and every commit says so. What is
-			// stored and signed holds.
+			// stored holds.
 			return t.state, now
 		}
 		next.index++
 	}
-	l.due.Store(next)
+	last.Store(next)
 	return next.state, now
 }
 
@@ -199,14 +204,15 @@ func (l *Ledger[S]) Refusal() error {
 	return nil
 }
 
-// Doubtful is the state with the batch that is stored and not known to be signed, judged
-// or not, which may never become what Read gives. There is none where ok is false: also
-// where the batch does not fold, and so never becomes state. Who looks here first, and
-// then at Read, misses no batch that was stored before.
+// Doubtful is what Read would give if the batch that is stored and not known to be signed,
+// judged or not, had been: nothing in doubt lasts longer than if it had happened. There is
+// none where ok is false: also where the batch does not fold, and so never becomes state.
+// Who looks here first, and then at Read, misses no batch that was stored before.
 func (l *Ledger[S]) Doubtful() (state S, ok bool) {
 	if p := l.pending.Load(); p != nil {
 		if t := p.look(); t != nil {
-			return t.state, true
+			state, _ = l.asOfNow(t, &l.doubt)
+			return state, true
 		}
 	}
 	return state, false

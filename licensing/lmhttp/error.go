@@ -123,6 +123,7 @@ func message(e *licensing.Error) string {
 		{licensing.ErrForked, "store and key tell different stories: another manager used the key, so nothing is changed or granted"},
 		{licensing.ErrAnchorLost, "the anchor does not belong to the store, or is older, so nothing is changed or granted"},
 		{licensing.ErrDamaged, "the store is damaged, so nothing is changed or granted"},
+		{licensing.ErrRules, "a newer program wrote the store, so nothing is changed or granted"},
 		{licensing.ErrUnknown, "it is not known whether this happened"},
 		{storage.ErrFull, "the store has too little room left; nothing happened"},
 		{device.ErrWornOut, "the key is worn out: it can be read, and takes no change any more"},

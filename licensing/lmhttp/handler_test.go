@@ -55,7 +55,7 @@ func TestNothingLeaks(t *testing.T) {
 	store := &storage.Error{Op: "open", Key: secret, Err: errors.New("disk")}
 	words := make(map[string]bool)
 	for _, cause := range []error{
-		licensing.ErrRolledBack, licensing.ErrForked, licensing.ErrAnchorLost, licensing.ErrDamaged, licensing.ErrUnknown,
+		licensing.ErrRolledBack, licensing.ErrForked, licensing.ErrAnchorLost, licensing.ErrDamaged, licensing.ErrRules, licensing.ErrUnknown,
 		licensing.ErrClosed, storage.ErrFull, errors.New("disk"), key, store,
 	} {
 		for _, code := range []licensing.Code{13, 25, 31, 35, 46, 48} {
@@ -72,7 +72,7 @@ func TestNothingLeaks(t *testing.T) {
 			}
 		}
 	}
-	if len(words) != 8 { // seven causes have words of their own, the others those of the code
+	if len(words) != 9 { // eight causes have words of their own, the others those of the code
 		t.Errorf("%d texts: %v", len(words), words)
 	}
 	status, p := describe(errors.New(secret))
@@ -85,7 +85,7 @@ func TestNothingLeaks(t *testing.T) {
 // to have not.
 func TestDoubtIsTold(t *testing.T) {
 	for _, cause := range []error{
-		licensing.ErrRolledBack, licensing.ErrForked, licensing.ErrAnchorLost, licensing.ErrDamaged,
+		licensing.ErrRolledBack, licensing.ErrForked, licensing.ErrAnchorLost, licensing.ErrDamaged, licensing.ErrRules,
 		licensing.ErrClosed, storage.ErrFull, device.ErrWornOut, errors.New("disk"),
 	} {
 		for _, code := range []licensing.Code{licensing.GetResponseFailed, licensing.NoService, licensing.StorageCorrupted} {
