@@ -72,7 +72,8 @@
 //
 // The key drops a request that it has not begun to act on, whole or not, and an
 // answer that was not fetched, as far as that is possible: a packet that the USB
-// hardware has already put out may still come. A command that it is acting on it
+// hardware has already put out may still come, and where it is a full one, the next answer
+// follows it in the same transfer. A command that it is acting on it
 // carries out to its end, durably, and does not answer. It acknowledges the request
 // at once, within 100 ms, also while it is acting. What was staged stays. A program
 // sends it after claiming the interface, as somebody else may have left an exchange
@@ -87,13 +88,18 @@
 // A program gives every request another number than the ones before, a repeated one
 // too, and takes only that frame for the answer whose number and opcode are its
 // request's; any other is a late answer to a request that it gave up, or one that
-// came twice. It drops it and asks again. After a reset there is at most one such, and
+// came twice. It drops it and reads on; who asks again without having read the answer
+// stays one behind. When none comes in time, or after four dropped ones, it resets and
+// asks again with a new number. After a reset there is at most one such, and
 // it may be to a request of the program that had the key before. So a program begins
 // with a number taken at random, and counts up from there, round the end of the range:
-// programs that all begin with 1 and ask for Info first would take each other's. An
-// answer of opcode 0x80, number 0 and status 1 says that a request came damaged; it
-// too is asked again. A key remembers no numbers: a request that comes twice is carried
-// out twice, which does no harm.
+// programs that all begin with 1 and ask for Info first would take each other's.
+//
+// An answer that is no whole frame is damaged and not late: a packet that was left before
+// a reset comes as part of the next transfer, before the answer. The program asks again,
+// with a new number. It does so too for an answer of opcode 0x80, number 0 and status 1,
+// which says that a request came damaged. A key remembers no numbers: a request that
+// comes twice is carried out twice, which does no harm.
 //
 // # Limits and times
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -229,7 +230,7 @@ func TestControl(t *testing.T) {
 }
 
 // Whatever went wrong in one exchange, after a reset the next ones go well, but
-// for a late answer that comes before the second's.
+// for what comes late, before the second's answer or as part of it.
 func TestFaults(t *testing.T) {
 	for _, fault := range gadget.Faults() {
 		t.Run(fault.String(), func(t *testing.T) {
@@ -253,10 +254,17 @@ func TestFaults(t *testing.T) {
 				c.out("next")
 				next := c.in(8192)
 				synctest.Wait()
-				if fault == gadget.LateAnswer {
+				switch fault {
+				case gadget.LateAnswer:
 					if next.data != letters(100) {
 						t.Errorf("%+v, want the late answer", *next)
 					}
+					next = c.in(8192)
+				case gadget.LeftPacket:
+					if len(next.data) != 64+4 || !strings.HasPrefix(letters(100), next.data[:64]) {
+						t.Errorf("%+v, want a packet of the first answer and the second", *next)
+					}
+					c.out("next")
 					next = c.in(8192)
 				}
 				c.want("next", next, result{true, 0, 4, "next"})

@@ -33,6 +33,7 @@ const (
 	OtherAnswer             // a whole frame comes that answers another request
 	TwiceAnswer             // the answer comes twice
 	LateAnswer              // the answer comes before that to the next request; no reset stops it
+	LeftPacket              // one full packet of the answer comes before that to the next request, as part of it; no reset stops it
 	PullInAnswer            // the cable is pulled when the answer's first packet is over
 	PullAfterAnswer         // it is pulled when the answer is over
 	faults
@@ -42,7 +43,7 @@ var faultNames = [faults]string{
 	"None", "StallRequest", "PullBeforeRequest", "PullInRequest", "PullAfterRequest", "SwallowRequest",
 	"GarbleRequest", "CutRequest", "PullAfterActing", "SwallowAnswer", "StallAnswer", "GarbleAnswer",
 	"CutAnswer", "EmptyAnswer", "EndlessAnswer", "LongAnswer", "BabbleAnswer", "OtherAnswer", "TwiceAnswer",
-	"LateAnswer", "PullInAnswer", "PullAfterAnswer",
+	"LateAnswer", "LeftPacket", "PullInAnswer", "PullAfterAnswer",
 }
 
 // String is the fault's name.
@@ -180,6 +181,9 @@ func (d *Device) spoilAnswer(frame []byte) {
 		packets = append(packets, Packets(frame, d.maxPacket)...)
 	case LateAnswer:
 		d.late = packets
+		return
+	case LeftPacket:
+		d.late = [][]byte{append(bytes.Clone(frame), make([]byte, d.maxPacket)...)[:d.maxPacket]}
 		return
 	}
 	d.answer = append(held, packets...)

@@ -161,18 +161,22 @@ func (c *conn) receive(ctx context.Context, request []byte) ([]byte, error) {
 	return nil, errStale
 }
 
-// Where a frame has its opcode and its sequence number, in every version of the
-// protocol.
+// Where a frame has its opcode, its sequence number and the length of its payload, in
+// every version of the protocol.
 const (
 	opcodeAt   = 3
 	sequenceAt = 4
+	lengthAt   = 10
 	headEnd    = 12
+	checksum   = 2    // bytes behind the payload
 	noRequest  = 0x80 // the opcode of "that was no request"
 )
 
-// stale tells an answer to another request.
+// stale tells an answer to another request. What is no whole frame is none: it may have
+// the one that was asked for in it, behind a packet that was left of an earlier one.
 func stale(answer, request []byte) bool {
-	if len(answer) < headEnd || len(request) < headEnd || answer[opcodeAt] == noRequest {
+	if len(answer) < headEnd || len(request) < headEnd || answer[opcodeAt] == noRequest ||
+		len(answer) != headEnd+int(binary.BigEndian.Uint16(answer[lengthAt:]))+checksum {
 		return false // whoever asked judges it
 	}
 	return binary.BigEndian.Uint32(answer[sequenceAt:]) != binary.BigEndian.Uint32(request[sequenceAt:])

@@ -73,6 +73,9 @@ func TestExchangeFaults(t *testing.T) {
 				request.Seq++
 				request.Op, request.Payload = wire.OpInfo, nil
 				answer, err := conn.Exchange(t.Context(), request.Encode())
+				if err != nil && fault == gadget.LeftPacket {
+					t.Errorf("what was left of one answer hides the next one: %v", err)
+				}
 				if f, parseErr := wire.Parse(answer); err == nil && parseErr == nil && f.Answers(request) {
 					answered = true
 					break
