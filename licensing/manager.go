@@ -153,7 +153,8 @@ func (m *Manager) newClock() *ledger.Clock {
 // Close gives the licenses' last grants and the time to the store, lets go of
 // the keys and ends. Operations that come later fail with ErrClosed. Closing
 // twice is harmless. It waits for the operations under way; when ctx ends first
-// it gives them up, and with them what they ask of other managers just then. The
+// it gives them up, and with them what they ask of other managers just then; only a
+// commit that the store has begun is waited for to its end. The
 // manager is closed also where Close fails: then what it would have recorded last may
 // be missing, as after a crash.
 func (m *Manager) Close(ctx context.Context) error {

@@ -20,6 +20,9 @@ import (
 // directory that this variable names.
 const childVariable = "BADGERSTORE_TEST_DIR"
 
+// reserveVariable is the reserve of that store in bytes; unset: none.
+const reserveVariable = "BADGERSTORE_TEST_RESERVE"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVariable); dir != "" {
 		if err := child(dir); err != nil {
@@ -34,7 +37,14 @@ func TestMain(m *testing.M) {
 // child writes the numbers that it reads, and acknowledges each, until there are
 // no more.
 func child(dir string) error {
-	s, err := badgerstore.Open(dir, anywhere)
+	opts := *anywhere
+	if bytes := os.Getenv(reserveVariable); bytes != "" {
+		var err error
+		if opts.Reserve, err = strconv.ParseInt(bytes, 10, 64); err != nil {
+			return err
+		}
+	}
+	s, err := badgerstore.Open(dir, &opts)
 	if err != nil {
 		return err
 	}

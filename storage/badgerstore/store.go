@@ -31,8 +31,8 @@ type Options struct {
 	Logger *slog.Logger
 
 	// Reserve is the number of bytes that must be free on the disk for a
-	// commit; with less, Update refuses with storage.ErrFull. Open needs half
-	// of it. 0 is 256 MiB, a negative number is no reserve.
+	// commit; with less, Update refuses with storage.ErrFull. Open and Close need
+	// half of it. 0 is 256 MiB, a negative number is no reserve.
 	Reserve int64
 }
 
@@ -205,15 +205,21 @@ func (s *Store) commit(ctx context.Context, txn *badger.Txn) error {
 
 // Close implements [storage.Store]. It returns an error when Badger could not
 // put its house in order, which loses nothing that was acknowledged: the next
-// Open does it. When a broken disk does not let Badger come to an end within a
-// minute, Close gives up on it, and the directory stays locked until the process
-// ends.
+// Open does it. With less than half of the reserve free on the disk it is not
+// even tried, and the error wraps [storage.ErrFull]; when a broken disk does not
+// let Badger come to an end within a minute, Close gives up on it. Either way the
+// directory stays locked until the process ends. A commit that the disk has begun
+// and does not end is waited for without a bound, as all that runs.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shut() error {
 	s.stop()
 	s.gate.Shut()
 	<-s.collected
+	// Closing writes what is in memory into a table, as Open does.
+	if err := s.room(s.reserve / 2); err != nil {
+		return &storage.Error{Op: "close", Key: s.dir, Err: err}
+	}
 	go func() { s.ended <- errors.Join(guard(s.db.Close), s.unlock()) }()
 	patience := time.NewTimer(s.patience)
 	defer patience.Stop()
