@@ -25,7 +25,7 @@ type Pool struct {
 	// MaxDuration is the longest time seats may be detached for, in whole
 	// seconds; 0 for no limit.
 	MaxDuration time.Duration
-	Products    []Product // at least one feature in all
+	Products    []Product // at least one
 }
 
 // Binding binds detached licenses to the hardware of their computers.
@@ -45,8 +45,8 @@ type Rule struct {
 type Product struct {
 	Number       uint32 // not 0xFFFFFFFF
 	Modification uint32
-	Name         string // one line of at most 255 bytes
-	Features     []Feature
+	Name         string    // one line of at most 255 bytes
+	Features     []Feature // at least one
 }
 
 // Feature is what a program asks for. Its number is unique in its product.
