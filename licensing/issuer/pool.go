@@ -42,6 +42,11 @@ type Rule struct {
 }
 
 // Product groups features. Its number with its modification is unique in a pool.
+//
+// A feature is known by its product's number and modification and its own number. A new
+// license that changes one of these takes one feature away and grants another: what is
+// out of the old one stays out until it comes home, shown as overdrawn, while all seats
+// of the new one are free.
 type Product struct {
 	Number       uint32 // not 0xFFFFFFFF
 	Modification uint32
