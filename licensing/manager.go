@@ -89,6 +89,9 @@ func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options
 	if err := m.opts.check(); err != nil {
 		return nil, fail("open", err)
 	}
+	if file, ok := anchor.(*AnchorFile); anchor == nil || ok && file == nil {
+		return nil, fail("open", invalid("anchor", "no anchor: OpenAnchor gives one, or says why not"))
+	}
 	if err := m.open(ctx, anchor); err != nil {
 		err = fail("open", err)
 		if unclosed := m.Close(context.WithoutCancel(ctx)); unclosed != nil {
