@@ -53,6 +53,7 @@ type Manager struct {
 	store  storage.Store
 	opts   Options
 	local  *ledger.Ledger[*detach.Local]
+	clock  *ledger.Clock // its own ledger's; those of the pools are siblings
 	self   self
 	sealer document.Sealer
 	grants grants
@@ -88,6 +89,9 @@ func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options
 	if err := m.opts.check(); err != nil {
 		return nil, fail("open", err)
 	}
+	if file, ok := anchor.(*AnchorFile); anchor == nil || ok && file == nil {
+		return nil, fail("open", invalid("anchor", "no anchor: OpenAnchor gives one, or says why not"))
+	}
 	if err := m.open(ctx, anchor); err != nil {
 		err = fail("open", err)
 		if unclosed := m.Close(context.WithoutCancel(ctx)); unclosed != nil {
@@ -104,19 +108,19 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 			return fmt.Errorf("host name: %w", err)
 		}
 	}
-	clock := m.newClock()
+	m.clock = ledger.NewClock(m.opts.Clock, m.opts.ClockStep, m.opts.ClockGap)
 	m.local, err = ledger.Open(ctx, ledger.Config[*detach.Local]{
 		Name:   "manager",
 		Store:  m.store,
 		Anchor: anchor,
 		Empty:  detach.NewLocal(m.vendor),
 		Rules:  ledgerRules,
-		Clock:  clock,
+		Clock:  m.clock,
 	})
 	if err != nil {
 		return err
 	}
-	m.resume(clock)
+	m.resume()
 	if err := m.describe(ctx); err != nil {
 		return err
 	}
@@ -135,19 +139,15 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 // resume lets the clock go on after a run that ended without Close: what it may have
 // used unrecorded, until its next mark was due and then for one grant, must not be had
 // again.
-func (m *Manager) resume(clock *ledger.Clock) {
+func (m *Manager) resume() {
 	state, _ := m.local.Read()
 	if _, closed := state.ClosedGrants(); closed {
 		return
 	}
 	for range state.AllInstalled() { // nothing is granted where nothing is installed
-		clock.Start(state.LastMark() + min(state.MarkWithin(), markEvery) + min(state.GrantLength(), markEvery))
+		m.clock.Start(state.LastMark() + min(state.MarkWithin(), markEvery) + min(state.GrantLength(), markEvery))
 		return
 	}
-}
-
-func (m *Manager) newClock() *ledger.Clock {
-	return ledger.NewClock(m.opts.Clock, m.opts.ClockStep, m.opts.ClockGap)
 }
 
 // Close gives the licenses' last grants and the time to the store, lets go of

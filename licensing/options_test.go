@@ -57,6 +57,22 @@ func TestOptionsAreRefusedByName(t *testing.T) {
 	}
 }
 
+// An anchor that could not be opened, and whose error was not looked at, is refused.
+func TestNoAnchor(t *testing.T) {
+	w := newWorld(t)
+	for name, anchor := range map[string]licensing.Anchor{"none": nil, "no file": (*licensing.AnchorFile)(nil)} {
+		disk := memory.New()
+		m, err := licensing.Open(w.ctx, disk, anchor, nil)
+		w.refused(err, licensing.InvalidParameter)
+		if m != nil || err == nil || !strings.Contains(err.Error(), "no anchor") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := len(stored(disk, w)); n > 0 {
+			t.Errorf("%s: %d values are stored", name, n)
+		}
+	}
+}
+
 // The longest lengths of time are as good as any: nothing overflows.
 func TestLongestOptions(t *testing.T) {
 	for _, longest := range []time.Duration{math.MaxInt64, math.MaxInt64 - time.Second, math.MaxInt64 - 1, math.MaxInt64/2 + 1} {

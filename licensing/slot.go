@@ -260,7 +260,7 @@ func (s *slot) open(ctx context.Context, m *Manager, license *document.Pool) (*l
 	s.mu.Lock()
 	key := s.key
 	s.mu.Unlock()
-	s.clock = m.newClock()
+	s.clock = m.clock.Sibling()
 	cfg := s.ledger(m, s.public, s.clock)
 	cfg.Anchor = s
 	pool, err := ledger.Open(ctx, cfg)

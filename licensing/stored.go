@@ -42,7 +42,7 @@ func (r *rack) restore(ctx context.Context, m *Manager) error {
 // restore opens what is stored of the slot's pool. What cannot be believed is the
 // slot's error; an error is about reading the store.
 func (s *slot) restore(ctx context.Context, m *Manager) error {
-	clock := m.newClock()
+	clock := m.clock.Sibling()
 	if err := s.recall(ctx, m); err != nil {
 		return err
 	}

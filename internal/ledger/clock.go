@@ -45,32 +45,35 @@ var latest = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 //
 // A Clock keeps two moments that go on with the steady clock. One is the time
 // it shows. The other, the line, is the time that it has reason to trust: what
-// the wall showed at the start, raised by nothing but Raise. The wall is believed
-// as long as it is no further than a step ahead of the line, however it got
-// there, so many small steps are worth no more than one. While it is believed,
+// the wall showed when the program began, raised by nothing but Raise. The wall
+// is believed as long as it is no further than a step ahead of the line, however
+// it got there, so many small steps are worth no more than one. While it is believed,
 // the time is the wall's if that is later; else it goes on a little slower than
 // the steady clock, so that a wall that was once ahead and was put right is met
 // again. While it is not, the time goes on with the steady clock alone.
 //
 // A restart keeps only the mark, the last recorded time. A wall that is behind
 // the mark at the start counts from the mark; the time that passed while nothing
-// ran shrinks the difference.
+// ran shrinks the difference. A program's clocks are siblings, which know the wall
+// equally long: one that starts late believes no step that came before.
 type Clock struct {
 	wall      Wall
 	step, gap time.Duration
+	first     int64         // the wall when the program began, Unix nanoseconds
+	since     time.Duration // the steady clock then
 
 	mu      sync.Mutex
 	started bool
-	trusted bool          // the wall was believed since the start
+	trusted bool          // the wall was believed since the start, which the line is then drawn from
 	elapsed time.Duration // the steady clock at the last reading
 	time    int64         // the time shown then, Unix nanoseconds
 	line    int64         // the line then
 	slack   time.Duration // how far the wall may have drifted from the line since it was drawn
 }
 
-// NewClock is a clock over wall that believes a step forward of up to step while
-// it runs and of up to gap between the mark and the start, neither negative. Zeros mean
-// [DefaultStep] and [DefaultGap].
+// NewClock is the first clock of a program. It believes a step forward of wall of up to
+// step from now on and of up to gap between the mark and now, neither negative. Zeros
+// mean [DefaultStep] and [DefaultGap].
 func NewClock(wall Wall, step, gap time.Duration) *Clock {
 	if step == 0 {
 		step = DefaultStep
@@ -78,12 +81,19 @@ func NewClock(wall Wall, step, gap time.Duration) *Clock {
 	if gap == 0 {
 		gap = DefaultGap
 	}
-	return &Clock{wall: wall, step: step, gap: gap}
+	since := wall.Elapsed() // before the wall: a sleep between the two is then no step
+	return &Clock{wall: wall, step: step, gap: gap, first: nanos(wall.Now()), since: since}
+}
+
+// Sibling is a clock for another ledger of the same program, not started.
+func (c *Clock) Sibling() *Clock {
+	return &Clock{wall: c.wall, step: c.step, gap: c.gap, first: c.first, since: c.since}
 }
 
 // Start begins, or begins again after a restart, at the last recorded time: Unix
 // seconds, or 0 where nothing was recorded. The clock shows no earlier time from
-// then on, and believes the wall when it is at most gap ahead.
+// then on. It believes the wall when that was at most gap ahead as the program began
+// and did not make a larger step since.
 func (c *Clock) Start(mark int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,13 +104,19 @@ func (c *Clock) Start(mark int64) {
 }
 
 func (c *Clock) start(mark int64) {
-	c.started, c.trusted = true, false
-	c.elapsed = c.wall.Elapsed()
+	wall := nanos(c.wall.Now())
+	c.started, c.elapsed = true, c.wall.Elapsed()
 	c.time = max(c.time, nanos(time.Unix(mark, 0)))
-	c.line, c.slack = c.time, 0
-	if c.time == 0 {
-		// Nothing to compare with: whatever the wall shows is the beginning.
-		c.line = nanos(c.wall.Now())
+	c.line, c.slack, c.trusted = c.time, 0, false
+	known := max(0, c.elapsed-c.since)
+	unturned := min(c.first+int64(known), nanos(latest)) // what the wall shows if nobody turned it
+	// Without a mark there is nothing to compare with: what it showed is the beginning.
+	if c.time == 0 || time.Duration(c.first-c.time) <= c.gap {
+		c.trusted = true
+		c.time = max(c.time, min(wall, unturned))
+		if unturned > c.line {
+			c.line, c.slack = unturned, known/drift
+		}
 	}
 	c.read()
 }

@@ -184,6 +184,44 @@ func TestClockProperties(t *testing.T) {
 	})
 }
 
+// TestClockSiblings holds that it does not matter when a clock of a program is started:
+// it believes what it would believe if that had been at the beginning.
+func TestClockSiblings(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		hands := newHands()
+		early := ledger.NewClock(hands, 0, 0)
+		mark := int64(0)
+		if rapid.Bool().Draw(t, "marked") {
+			mark = noon.Unix() - rapid.Int64Range(0, 399*day).Draw(t, "before")
+		}
+		early.Start(mark)
+		all := int64(0)
+		turn := func(t *rapid.T) {
+			s := 2 * rapid.Int64Range(0, 30*day).Draw(t, "pass") // in even seconds no part of the drift is cut off
+			hands.pass(time.Duration(s) * time.Second)
+			all += s
+			size := rapid.SampledFrom([]int64{2 * minute, 2 * hour, 60 * day}).Draw(t, "size")
+			hands.step(time.Duration(rapid.Int64Range(-size, size).Draw(t, "step")) * time.Second)
+			early.Now()
+		}
+		for range rapid.IntRange(0, 5).Draw(t, "turns before") {
+			turn(t)
+		}
+		late := early.Sibling()
+		late.Start(mark)
+		for range rapid.IntRange(1, 5).Draw(t, "turns") {
+			a, b := early.Now(), late.Now()
+			if (a.Err == nil) != (b.Err == nil) {
+				t.Fatalf("one says %v, the other %v", a.Err, b.Err)
+			}
+			if b.Unix > a.Unix+all/1024+1 || b.Unix < mark || b.Err == nil && b.Unix < b.Wall {
+				t.Fatalf("the late one shows %d s more than the early one, %d s more than the wall, %d s more than the mark", b.Unix-a.Unix, b.Unix-b.Wall, b.Unix-mark)
+			}
+			turn(t)
+		}
+	})
+}
+
 // TestClockComesHome holds that a clock that is ahead of a right wall is met by
 // it, whether the program runs or not.
 func TestClockComesHome(t *testing.T) {

@@ -25,7 +25,7 @@ type Pool struct {
 	// MaxDuration is the longest time seats may be detached for, in whole
 	// seconds; 0 for no limit.
 	MaxDuration time.Duration
-	Products    []Product // at least one feature in all
+	Products    []Product // at least one
 }
 
 // Binding binds detached licenses to the hardware of their computers.
@@ -42,11 +42,16 @@ type Rule struct {
 }
 
 // Product groups features. Its number with its modification is unique in a pool.
+//
+// A feature is known by its product's number and modification and its own number. A new
+// license that changes one of these takes one feature away and grants another: what is
+// out of the old one stays out until it comes home, shown as overdrawn, while all seats
+// of the new one are free.
 type Product struct {
 	Number       uint32 // not 0xFFFFFFFF
 	Modification uint32
-	Name         string // one line of at most 255 bytes
-	Features     []Feature
+	Name         string    // one line of at most 255 bytes
+	Features     []Feature // at least one
 }
 
 // Feature is what a program asks for. Its number is unique in its product.

@@ -113,6 +113,9 @@ func (p Pool) features() ([]document.Feature, error) {
 		if err := once(document.FeatureRef{ProductNumber: product.Number, Modification: product.Modification, FeatureNumber: 0xFFFFFFFF}, field); err != nil {
 			return nil, err
 		}
+		if len(product.Features) == 0 {
+			return nil, &Error{field + ".Features", "none, but a license knows a product by its features"}
+		}
 		for j, f := range product.Features {
 			field := fmt.Sprintf("%s.Features[%d]", field, j)
 			feature, err := f.document(field, product)
