@@ -168,30 +168,36 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// forgetting is a bus on which the answer to the first Install is lost, and what healed
-// that made the key forget what was staged. Without taken the key has never seen that
-// Install.
+// forgetting is a bus whose key is reset at the nth exchange that stages or installs, 0 for
+// each, and forgets what was staged. The answer is lost, and the request too unless it is
+// taken.
 type forgetting struct {
 	transport.Bus
+	at    int
 	taken bool
+	fired *bool
 }
 
 func (b forgetting) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
 	c, err := b.Bus.Open(ctx, id)
-	return &forgettingConn{Conn: c, taken: b.taken}, err
+	return &forgettingConn{Conn: c, forgetting: b}, err
 }
 
 type forgettingConn struct {
 	transport.Conn
-	taken, done bool
+	forgetting
+	n int
 }
 
 func (c *forgettingConn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
 	f, err := wire.Parse(request)
-	if err != nil || f.Op != wire.OpInstall || c.done {
+	if err != nil || f.Op != wire.OpStage && f.Op != wire.OpInstall {
 		return c.Conn.Exchange(ctx, request)
 	}
-	c.done = true
+	if c.n++; c.at > 0 && c.n != c.at {
+		return c.Conn.Exchange(ctx, request)
+	}
+	*c.fired = true
 	if c.taken {
 		if _, err := c.Conn.Exchange(ctx, request); err != nil {
 			return nil, err
@@ -229,21 +235,29 @@ func TestSessionsDiffer(t *testing.T) {
 	}
 }
 
-// A port reset between an Install and its repetition takes what was staged: a license
-// that was kept is acknowledged all the same, and of one that was not the error does not
-// say more than is known.
+// A key that is reset while its pool license is staged or installed takes it all the same,
+// whichever exchange was lost. One that is reset each time does not, and that is told.
 func TestInstallForgotten(t *testing.T) {
 	for _, taken := range []bool{true, false} {
-		bus, key := plug(t, nil)
-		k := open(t, forgetting{bus, taken}, key)
-		err := k.Install(t.Context(), pool(t, k.Public(), 1, 2, nil))
-		var e *device.Error
-		if taken && err != nil || !taken && (!errors.As(err, &e) || !e.MayHaveActed) {
-			t.Errorf("taken %v: %v", taken, err)
+		for at, fired := 1, true; fired; at++ {
+			fired = false
+			bus, key := plug(t, nil)
+			k := open(t, forgetting{bus, at, taken, &fired}, key)
+			if err := k.Install(t.Context(), pool(t, k.Public(), 1, 60, nil)); err != nil {
+				t.Errorf("reset at %d, taken %v: %v", at, taken, err)
+			}
+			if i, err := k.Info(t.Context()); err != nil || i.PoolCounter != 1 {
+				t.Errorf("reset at %d, taken %v: %+v, %v", at, taken, i, err)
+			}
+			if !fired && at < 4 {
+				t.Errorf("the license came in %d exchanges, want more", at-1)
+			}
 		}
-		if i, err := k.Info(t.Context()); err != nil || (i.PoolCounter == 1) != taken {
-			t.Errorf("taken %v: %+v, %v", taken, i, err)
-		}
+	}
+	bus, key := plug(t, nil)
+	k := open(t, forgetting{bus, 0, false, new(bool)}, key)
+	if err := k.Install(t.Context(), pool(t, k.Public(), 1, 2, nil)); err == nil {
+		t.Error("a key that forgets all has taken it")
 	}
 }
 

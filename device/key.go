@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -175,17 +176,31 @@ func (k *Key) Install(ctx context.Context, pool []byte) error {
 		return &Error{Op: "install pool on", Key: k.id, Err: err}
 	}
 	return k.command(ctx, "install pool on", func(ask asker) error {
-		for offset := 0; offset < len(pool); offset += wire.MaxPiece {
-			piece := pool[offset:min(offset+wire.MaxPiece, len(pool))]
-			stage := wire.Stage{Offset: uint32(offset), Data: piece}
-			if _, err := answer(ask, wire.OpStage, stage.Encode(), empty); err != nil {
-				return err
-			}
+		err := install(ask, pool)
+		before, forgotten := errors.AsType[*lost](err)
+		if !forgotten || !errors.Is(err, wire.NotStaged) {
+			return err
 		}
-		install := wire.Install{Length: uint32(len(pool)), Hash: sha256.Sum256(pool)}
-		_, err := answer(ask, wire.OpInstall, install.Encode(), empty)
+		err = install(ask, pool) // it was reset meanwhile
+		if now, ok := errors.AsType[*lost](err); ok {
+			now.acted = now.acted || before.acted
+		}
 		return err
 	})
+}
+
+// install stages a pool license and has the key take it.
+func install(ask asker, pool []byte) error {
+	for offset := 0; offset < len(pool); offset += wire.MaxPiece {
+		piece := pool[offset:min(offset+wire.MaxPiece, len(pool))]
+		stage := wire.Stage{Offset: uint32(offset), Data: piece}
+		if _, err := answer(ask, wire.OpStage, stage.Encode(), empty); err != nil {
+			return err
+		}
+	}
+	request := wire.Install{Length: uint32(len(pool)), Hash: sha256.Sum256(pool)}
+	_, err := answer(ask, wire.OpInstall, request.Encode(), empty)
+	return err
 }
 
 // Checkpoint asks where the key's ledger stands. The key's signature is checked.
