@@ -125,7 +125,8 @@ func (k *Key) info(ctx context.Context, op string) (i wire.Info, err error) {
 
 // Pool gives the vendor's pool license that the key holds, encoded. It is whole
 // and made for this key; whether the vendor is one to trust is for the caller to
-// check. A key without one fails with [ErrNoPool].
+// check. A key without one fails with [ErrNoPool], and one whose license is of a later
+// version with the code OutdatedVersion.
 func (k *Key) Pool(ctx context.Context) (pool []byte, err error) {
 	err = k.command(ctx, "read pool of", func(ask asker) error {
 		pool, err = readPool(ask)
@@ -135,7 +136,10 @@ func (k *Key) Pool(ctx context.Context) (pool []byte, err error) {
 		return nil, err
 	}
 	p, err := document.ParsePool(pool)
+	later, _ := errors.AsType[*document.Error](err)
 	switch {
+	case later != nil && later.Link == document.LinkVersion:
+		return nil, &Error{Op: "read pool of", Key: k.id, Err: fmt.Errorf("%w: %w", code.OutdatedVersion, err)}
 	case err != nil:
 		return nil, k.wrong("read pool of", err.Error())
 	case p.Head.Key != k.number || !bytes.Equal(p.Head.KeyPublic, k.public):

@@ -30,7 +30,8 @@ type key struct {
 	Vendor       string     `json:"vendor,omitempty"` // its public code as text
 	PoolCounter  uint64     `json:"poolCounter,omitempty"`
 	PoolBytes    int        `json:"poolBytes,omitempty"`
-	Batch        uint64     `json:"batch,omitempty"` // the newest one it has signed
+	PoolProblem  string     `json:"poolProblem,omitempty"` // why the pool license cannot be read
+	Batch        uint64     `json:"batch,omitempty"`       // the newest one it has signed
 	Head         string     `json:"head,omitempty"`
 	Horizon      *time.Time `json:"horizon,omitempty"`    // when the last seat that left is due
 	WritesLeft   *uint32    `json:"writesLeft,omitempty"` // 0 is told too
@@ -95,10 +96,13 @@ func (k *key) ask(ctx context.Context, bus transport.Bus, id transport.KeyID) er
 	k.ID, k.Model, k.Firmware, k.Vendor = info.ID, models[info.Model], info.Firmware, licensing.PublicCodeText(info.Vendor)
 	k.Manufactured, k.WritesLeft, k.Health = &info.Manufactured, &info.WritesLeft, health(info, d.Worn() != nil)
 	pool, err := d.Pool(ctx)
-	if err != nil && !errors.Is(err, device.ErrNoPool) {
+	switch k.PoolCounter, k.PoolBytes = info.PoolCounter, len(pool); {
+	case err == nil, errors.Is(err, device.ErrNoPool):
+	case errors.Is(err, licensing.OutdatedVersion):
+		k.PoolProblem, k.Advice = err.Error(), newer
+	default:
 		return err
 	}
-	k.PoolCounter, k.PoolBytes = info.PoolCounter, len(pool)
 	c, err := d.Checkpoint(ctx)
 	if err != nil {
 		return err
@@ -136,6 +140,9 @@ func health(i device.Info, spent bool) string {
 	return "good"
 }
 
+// newer is what to do about what this program does not know yet.
+const newer = "it is newer than this program: run a later version of it"
+
 // advice says what to do about a key, one of the options, that cannot be asked.
 func advice(err error, opts usb.Options) string {
 	ids := ""
@@ -144,7 +151,7 @@ func advice(err error, opts usb.Options) string {
 	}
 	switch {
 	case errors.Is(err, usb.ErrPermission):
-		return "on Linux: keyinfo" + ids + " -udev-rule | sudo tee /etc/udev/rules.d/70-sojourn.rules && sudo udevadm control --reload, and plug it in again; or run this as root"
+		return "on Linux: keyinfo" + ids + " -udev-rule | sudo tee /etc/udev/rules.d/70-sojourn.rules && sudo udevadm control --reload, and plug it in again; where you are logged in from afar: sudo usermod -aG plugdev $USER too, and log in again; or run this as root"
 	case errors.Is(err, transport.ErrBusy):
 		return "a program uses it, a license manager probably: end that one first, or ask it"
 	case errors.Is(err, transport.ErrNoKey):
@@ -159,6 +166,8 @@ func advice(err error, opts usb.Options) string {
 		return "pull it out and plug it in again; if that does not help update libusb"
 	case errors.Is(err, usb.ErrForeign):
 		return "it is not a key that this program knows; a later version of it may"
+	case errors.Is(err, licensing.OutdatedVersion):
+		return newer
 	}
 	return "pull it out and plug it in again; if that does not help it may be broken"
 }
@@ -190,9 +199,13 @@ func writeTable(w io.Writer, keys []key) error {
 		row("id", "%d", k.ID)
 		row("model", "%s, firmware %s, of %s", k.Model, k.Firmware, k.Manufactured.Format(time.DateOnly))
 		row("vendor", "%s", k.Vendor)
-		if k.PoolCounter == 0 {
+		switch {
+		case k.PoolProblem != "":
+			row("pool", "license %d, %s", k.PoolCounter, k.PoolProblem)
+			row("advice", "%s", k.Advice)
+		case k.PoolCounter == 0:
 			row("pool", "none")
-		} else {
+		default:
 			row("pool", "license %d, %d bytes", k.PoolCounter, k.PoolBytes)
 		}
 		if k.Batch == 0 {

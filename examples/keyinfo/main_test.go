@@ -157,6 +157,62 @@ func TestHostileKey(t *testing.T) {
 	}
 }
 
+// tomorrow is a bus whose keys answer some commands as none of today does.
+type tomorrow struct {
+	transport.Bus
+	answers map[wire.Op]wire.Frame
+}
+
+func (b tomorrow) Open(ctx context.Context, id transport.KeyID) (transport.Conn, error) {
+	c, err := b.Bus.Open(ctx, id)
+	return tomorrowConn{c, b.answers}, err
+}
+
+type tomorrowConn struct {
+	transport.Conn
+	answers map[wire.Op]wire.Frame
+}
+
+func (c tomorrowConn) Exchange(ctx context.Context, request []byte) ([]byte, error) {
+	f, err := wire.Parse(request)
+	if answer, ok := c.answers[f.Op]; ok && err == nil {
+		return f.Answer(answer.Status, answer.Payload).Encode(), nil
+	}
+	return c.Conn.Exchange(ctx, request)
+}
+
+// A key that is newer than the program is not called broken, and what can be read of it is
+// shown.
+func TestNewerKey(t *testing.T) {
+	head := document.Encode(map[int]any{1: 99}) // its version
+	pool := document.Encode(map[int]any{1: map[int]any{1: head, 2: make([]byte, ed25519.SignatureSize)}, 2: []any{}})
+	for name, c := range map[string]struct {
+		answers map[wire.Op]wire.Frame
+		shows   []string
+	}{
+		"another protocol": {map[wire.Op]wire.Frame{wire.OpInfo: {Status: wire.BadVersion}}, []string{"problem"}},
+		"a pool license of tomorrow": {map[wire.Op]wire.Frame{
+			wire.OpReadPool: {Payload: wire.PoolPiece{Length: uint32(len(pool)), Data: pool}.Encode()},
+		}, []string{"version 99", "writes left"}},
+	} {
+		b := simulator.New()
+		if _, err := b.Add(simulator.Config{KeyID: 9, VendorPublic: demo.Public()}); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := inspected(t, tomorrow{b, c.answers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err = writeTable(&out, keys)
+		for _, word := range append(c.shows, newer) {
+			if err != nil || !strings.Contains(out.String(), word) {
+				t.Errorf("%s: want %q: %v\n%s", name, word, err, &out)
+			}
+		}
+	}
+}
+
 // A key that can write no more says so: 0 is not left out.
 func TestNoWritesLeft(t *testing.T) {
 	b := simulator.New()

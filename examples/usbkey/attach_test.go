@@ -27,7 +27,7 @@ var programs = flag.String("programs", "", "a `directory` with usbkey, lmserver 
 // comes home.
 func TestYourOwnKey(t *testing.T) {
 	if *programs == "" {
-		t.Skip("needs -programs=DIR, and to be root on a kernel with vhci_hcd, as under vmrun")
+		skip(t, "needs -programs=DIR, and to be root on a kernel with vhci_hcd, as under vmrun")
 	}
 	file := filepath.Join(t.TempDir(), "my.key")
 	_, how := start(t, "usbkey", "-file", file)
@@ -82,11 +82,8 @@ func TestYourOwnKey(t *testing.T) {
 
 // A board with a device port is the key, for as long as the program runs.
 func TestBoard(t *testing.T) {
-	const needs = "needs -programs=DIR and a USB device port, as under vmrun -gadget"
-	if ports, _ := filepath.Glob("/sys/class/udc/*"); *programs != "" && len(ports) == 0 && os.Getenv("USB_TEST_REQUIRE") != "" {
-		t.Fatal(needs)
-	} else if *programs == "" || len(ports) == 0 {
-		t.Skip(needs)
+	if ports, _ := filepath.Glob("/sys/class/udc/*"); *programs == "" || len(ports) == 0 {
+		skip(t, "needs -programs=DIR and a USB device port, as under vmrun -gadget")
 	}
 	cmd, _ := start(t, "usbkey", "-file", filepath.Join(t.TempDir(), "board.key"), "-id", "77", "-functionfs")
 	eventually(t, func() error {
@@ -102,6 +99,15 @@ func TestBoard(t *testing.T) {
 	if out, err := exec.Command(filepath.Join(*programs, "keyinfo"), "-json").Output(); err != nil || string(out) != "[]\n" {
 		t.Errorf("the board is no key any more: %v\n%s", err, out)
 	}
+}
+
+// skip skips a test for what it needs, where USB_TEST_REQUIRE does not ask for that.
+func skip(t *testing.T, needs string) {
+	t.Helper()
+	if os.Getenv("USB_TEST_REQUIRE") != "" {
+		t.Fatal(needs)
+	}
+	t.Skip(needs)
 }
 
 // start starts one of the programs and gives the first line that it prints.

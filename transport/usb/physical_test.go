@@ -23,11 +23,13 @@ import (
 //
 //	go test -tags gousb ./transport/usb -run Physical -v -usb.key=usb:SERIAL -usb.spend-12000-exchanges-and-what-is-staged
 //
-// keyinfo tells the key's name. Nothing else may use the key meanwhile.
+// with -usb.ids=VENDOR:PRODUCT where they are the key's own. keyinfo tells the key's name. Nothing else may use the key meanwhile.
+const priceFlag = "usb.spend-12000-exchanges-and-what-is-staged"
+
 var (
 	physicalKey = flag.String("usb.key", "", "test this `key`, which is plugged into the computer, and nothing else")
 	physicalIDs = flag.String("usb.ids", "1209:0001", "its `VENDOR:PRODUCT` ids")
-	spend       = flag.Bool("usb.spend-12000-exchanges-and-what-is-staged", false,
+	spend       = flag.Bool(priceFlag, false,
 		"the price of -usb.key: the key answers some 12,000 times, and forgets a pool license that was staged and not installed; what it keeps stays as it is")
 )
 
@@ -36,7 +38,7 @@ func TestPhysical(t *testing.T) {
 		t.Skip("needs -usb.key=ID, a key that is plugged in")
 	}
 	if !*spend {
-		t.Fatalf("-usb.key has a price, which must be agreed to by its flag: %s", flag.Lookup("usb.spend-12000-exchanges-and-what-is-staged").Usage)
+		t.Fatalf("agree to this by -%s: %s", priceFlag, flag.Lookup(priceFlag).Usage)
 	}
 	vendor, product, err := usb.ParseIDs(*physicalIDs)
 	if err != nil {

@@ -4,6 +4,7 @@ package usb_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +13,9 @@ import (
 
 // A program without USB says how to get it, whichever door it comes through.
 func TestNotBuilt(t *testing.T) {
+	if os.Getenv("USB_TEST_REQUIRE") != "" {
+		t.Fatal("USB is to be tested: build with cgo and -tags gousb")
+	}
 	bus, err := usb.Open(nil)
 	_, listErr := bus.Keys(t.Context())
 	_, openErr := bus.Open(t.Context(), "usb:1")
