@@ -25,8 +25,14 @@ type denial struct {
 }
 
 // askedBefore is the manager that was asked for a request and may have granted it, nil
-// for none.
-func (m *Manager) askedBefore(request document.RequestKey) (*origin, error) {
+// for none. What is stored of that and not signed yet is settled first.
+func (m *Manager) askedBefore(ctx context.Context, request document.RequestKey) (*origin, error) {
+	if !m.mayHold(request) {
+		return nil, nil
+	}
+	if err := m.local.Settle(ctx); err != nil {
+		return nil, doubting(err, request, m)
+	}
 	state, now := m.local.Read()
 	public, _, err := state.AskedOf(request, now.Unix)
 	if err != nil || public == nil {
@@ -92,9 +98,6 @@ func (m *Manager) fetchFrom(ctx context.Context, op string, at *origin, key uint
 func (m *Manager) askElsewhere(ctx context.Context, at *origin, r detach.DetachRequest) error {
 	if r.Request.Key == (document.Hash{}) {
 		return nil
-	}
-	if err := m.local.Settle(ctx); err != nil {
-		return doubting(err, r.Request, m)
 	}
 	state, now := m.local.Read()
 	public, until, err := state.AskedOf(r.Request, now.Unix)
