@@ -56,6 +56,7 @@ func (a way) compare(b way) int {
 type seen struct {
 	computer *document.Fingerprint // who answered there last; nil: nobody ever did
 	silent   time.Time             // since when; zero while it answers
+	late     time.Time             // since when a list has waited in vain for an answer that is still out; zero for none
 	before   bool                  // all this was seen in an earlier run
 	tried    bool                  // and it was asked in this one, in vain
 	rests    bool                  // no manager ever answered there, and it is left alone
@@ -129,6 +130,9 @@ func (p *peers) watch(s *station) {
 	}
 }
 
+// errLate says that no answer has come in the time that a list waits.
+var errLate = errors.New("it has not answered yet")
+
 // errOwn says that this very manager answers at an address, and errSame that one does
 // that answers at enough others.
 var (
@@ -182,7 +186,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 			was.silent = p.manager.opts.Clock.Now()
 			p.manager.opts.Logger.Info("a manager is silent", "address", s.address, "error", err)
 		}
-		was.problem, was.tried = err, true
+		was.problem, was.tried, was.late = err, true, time.Time{}
 		if was.computer != nil {
 			p.miss(was.computer, err)
 		}
@@ -231,14 +235,16 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 
 // refresh asks for news and waits for them a short while: all that answered last,
 // and those that an earlier run has found and this one has not asked yet, or all anew that
-// are silent or do not tell their keys too.
+// are silent or do not tell their keys too. Whom a list has waited for in vain no list
+// waits for again until that answer has come or was given up.
 func (p *peers) refresh(ctx context.Context, all bool) {
 	if p == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, listWithin)
-	defer cancel()
-	asked, done := 0, make(chan struct{}, maxStations)
+	began := p.manager.opts.Clock.Now()
+	patience := time.NewTimer(listWithin)
+	defer patience.Stop()
+	asked, done := make(map[*station]sight), make(chan *station, maxStations)
 	for _, s := range p.stations() {
 		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.age(p.manager.opts.Clock) >= listFresh)
 		fresh := listFresh
@@ -249,21 +255,37 @@ func (p *peers) refresh(ctx context.Context, all bool) {
 		default:
 			stale = true
 		}
-		if stale {
-			asked++
+		if stale && (all || s.late.IsZero()) {
+			asked[s.station] = s
 			p.spawn(func() {
 				p.poll(p.ctx, s.station, fresh)
-				done <- struct{}{}
+				done <- s.station
 			})
 		}
 	}
-	for range asked {
+	for len(asked) > 0 {
 		select {
-		case <-done:
+		case s := <-done:
+			delete(asked, s)
+		case <-patience.C:
+			p.late(asked, began)
+			return
 		case <-ctx.Done():
 			return
 		case <-p.ctx.Done():
 			return
+		}
+	}
+}
+
+// late notes those that were waited for in vain since began, unless they have answered or
+// turned silent just now.
+func (p *peers) late(asked map[*station]sight, began time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s, was := range asked {
+		if s.now.silent.IsZero() && s.now.late.IsZero() && s.now.polled == was.polled {
+			s.now.late = began
 		}
 	}
 }
