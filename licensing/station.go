@@ -18,11 +18,12 @@ import (
 
 // station is an address at which a manager may be.
 type station struct {
-	address string
-	fixed   bool          // given in the settings, asked always
-	heard   bool          // in this run; guarded by peers.mu
-	asking  lock          // one poll at a time
-	wake    chan struct{} // it was announced again
+	address   string
+	fixed     bool          // given in the settings, asked always
+	heard     bool          // in this run; guarded by peers.mu
+	announced time.Time     // when last; guarded by peers.mu
+	asking    lock          // one poll at a time
+	wake      chan struct{} // it was announced again
 
 	now seen // guarded by peers.mu
 	way way  // guarded by peers.mu
@@ -59,7 +60,7 @@ type seen struct {
 	late     time.Time             // since when a list has waited in vain for an answer that is still out; zero for none
 	before   bool                  // all this was seen in an earlier run
 	tried    bool                  // and it was asked in this one, in vain
-	rests    bool                  // no manager ever answered there, and it is left alone
+	rests    bool                  // no manager ever answered there, and none is counted on
 	own      bool                  // this very manager answers there
 	problem  error                 // why it is silent, or does not tell its keys
 	ahead    int64                 // its clock, seconds
@@ -97,7 +98,7 @@ func (p *peers) watch(s *station) {
 		}
 		p.mu.Lock()
 		s.now.rests = !s.fixed && s.now.computer == nil && failures >= maxVisits
-		rests := s.now.rests
+		alone := s.now.rests && time.Since(s.announced) >= restAfter
 		if !s.fixed && (errors.Is(err, errOwn) || errors.Is(err, errSame) || failures >= maxVisits && !s.heard) && p.at[s.address] == s {
 			delete(p.at, s.address)
 		}
@@ -106,7 +107,7 @@ func (p *peers) watch(s *station) {
 		switch {
 		case errors.Is(err, errOwn):
 			wait = askAtMost
-		case rests:
+		case alone:
 			wait = restFor
 		case failures > 0:
 			wait = min(askAgain<<min(failures-1, 10), askAtMost)
