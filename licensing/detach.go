@@ -101,7 +101,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 		return nil, fail(op, unknown)
 	}
 	var before *denial
-	switch at, err := m.askedBefore(request.Request); {
+	switch at, err := m.askedBefore(ctx, request.Request); {
 	case err != nil:
 		return nil, fail(op, err)
 	case at != nil && unknown != nil:

@@ -14,7 +14,7 @@ import (
 )
 
 // A file of another manager's pool is fetched from one manager only. Under a request key
-// that holds for good: who is asked is entered here before anything is sent, and nobody
+// that holds for good: who is asked is entered here before the request is sent, and nobody
 // else is asked, nor the own pool, before it is entered that nothing has come of it.
 
 // denial is the word of a manager that a request has come to nothing there, for certain
@@ -25,8 +25,14 @@ type denial struct {
 }
 
 // askedBefore is the manager that was asked for a request and may have granted it, nil
-// for none.
-func (m *Manager) askedBefore(request document.RequestKey) (*origin, error) {
+// for none. What is stored of that and not signed yet is settled first.
+func (m *Manager) askedBefore(ctx context.Context, request document.RequestKey) (*origin, error) {
+	if !m.mayHold(request) {
+		return nil, nil
+	}
+	if err := m.local.Settle(ctx); err != nil {
+		return nil, doubting(err, request, m)
+	}
 	state, now := m.local.Read()
 	public, _, err := state.AskedOf(request, now.Unix)
 	if err != nil || public == nil {
@@ -66,14 +72,14 @@ func (m *Manager) fetchKnown(ctx context.Context, op string, origins []*origin, 
 // fetchFrom has one manager detach. again says that it may have been asked before. Where
 // nothing has come of it, that is the denial; an error is all else.
 func (m *Manager) fetchFrom(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, again bool) (*Detached, *denial, error) {
-	if err := m.askElsewhere(ctx, at, r); err != nil {
-		return nil, nil, fail(op, err)
-	}
 	own := r.Request.Key // what is asked for again is the same there too
 	if own == (document.Hash{}) {
 		own = newOwn()
 	}
 	out, err := m.fetch(ctx, op, at, key, r, own, again)
+	if failed, ok := errors.AsType[*notEntered](err); ok {
+		return nil, nil, fail(op, failed.reason)
+	}
 	if err == nil || errors.Is(err, ErrUnknown) {
 		return out, nil, fail(op, err)
 	}
@@ -88,13 +94,11 @@ func (m *Manager) fetchFrom(ctx context.Context, op string, at *origin, key uint
 }
 
 // askElsewhere enters that a manager is about to be asked, where that is asked under a
-// request key and is not known for as long as a license would live that is made now.
+// request key and is not known for as long as a license would live that is made now. It
+// is called when that manager has greeted: one that never does keeps no request key.
 func (m *Manager) askElsewhere(ctx context.Context, at *origin, r detach.DetachRequest) error {
 	if r.Request.Key == (document.Hash{}) {
 		return nil
-	}
-	if err := m.local.Settle(ctx); err != nil {
-		return doubting(err, r.Request, m)
 	}
 	state, now := m.local.Read()
 	public, until, err := state.AskedOf(r.Request, now.Unix)
@@ -106,6 +110,11 @@ func (m *Manager) askElsewhere(ctx context.Context, at *origin, r detach.DetachR
 	})
 	return doubting(err, r.Request, m)
 }
+
+// notEntered is why a request was not sent: who is asked could not be entered.
+type notEntered struct{ reason error }
+
+func (n *notEntered) Error() string { return n.reason.Error() }
 
 // askedInVain enters that nothing has come of that, and never will, also for who has
 // left meanwhile.
@@ -148,7 +157,15 @@ func denies(c Code) bool {
 // for before is certain until all that was sent is stale.
 func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, own document.Hash, again bool) (*Detached, error) {
 	began := time.Now()
-	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), nil)
+	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), func(int64) error {
+		if err := m.askElsewhere(ctx, at, r); err != nil {
+			return &notEntered{err}
+		}
+		return nil
+	})
+	if failed, ok := errors.AsType[*notEntered](err); ok {
+		return nil, failed
+	}
 	failure, _ := errors.AsType[*peer.Error](err)
 	answer, answered := errors.AsType[*peer.Refused](err)
 	refused := answered && answer.Code != GetResponseFailed

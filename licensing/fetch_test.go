@@ -209,6 +209,38 @@ func TestFetchedThenPluggedIn(t *testing.T) {
 	}
 }
 
+// The manager that was asked is gone for good. However often that is asked again, the
+// request key is free when a license that was made for the last message is surely dead.
+func TestGoneKeepsNoRequestKey(t *testing.T) {
+	inBubble(t, func(w *world) {
+		_, desk, laptop, n := across(w)
+		desk.addKey(worldKey)
+		desk.reopen()
+		w.ok(desk.Install(w.ctx, desk.pool(feature(1, 3)), nil))
+		desk.keys[0].Unplug()
+		w.await("the desk sees a key elsewhere", func() bool { return desk.sees(worldKey) })
+		request := desk.request(laptop, 1)
+		request.Duration = 48 * time.Hour
+		ask := func() error { _, err := desk.Detach(w.ctx, request, askedOnce); return err }
+		hour := func() { w.turn(time.Hour); time.Sleep(time.Minute) }
+		n.set(losing(false))
+		w.refused(ask(), licensing.ErrUnknown)
+		for range 3 { // it greets, and may have the message: the key is kept from then
+			hour()
+			w.refused(ask(), licensing.ErrUnknown)
+		}
+		n.set(losing(true))
+		w.ok(desk.keys[0].Plug())
+		for range 48 {
+			w.refused(ask(), licensing.ErrUnknown)
+			w.refused(desk.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.InvalidParameter)
+			hour()
+		}
+		hour()
+		w.ok(ask())
+	})
+}
+
 // A manager refuses, and that cannot be entered: no other is asked, for nobody would know
 // who was.
 func TestRefusalNotEntered(t *testing.T) {

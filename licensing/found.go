@@ -95,14 +95,16 @@ func (c computers) At(i int) Computer {
 	return out
 }
 
-// silent gives those that do not answer.
+// silent gives those that do not answer, or have not in the time that a list waits.
 func (p *peers) silent() (list []Computer) {
 	for _, s := range p.stations() {
 		switch {
-		case s.silent.IsZero(), s.rests, s.before && !s.fixed: // of what that one had nothing is shown
+		case s.silent.IsZero() && s.late.IsZero(), s.rests, s.before && !s.fixed: // of what that one had nothing is shown
 			continue
-		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return o.silent.IsZero() }):
+		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return o.silent.IsZero() && o.late.IsZero() }):
 			continue // it does, elsewhere
+		case s.silent.IsZero():
+			s.silent, s.problem = s.late, errLate
 		}
 		c := Computer{HostName: s.address, Auto: true, Remote: true}
 		if f := s.computer; f != nil {

@@ -1,8 +1,11 @@
 package licensing_test
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
@@ -47,5 +50,60 @@ func TestKeysAreFoundByTheirFeatures(t *testing.T) {
 				t.Errorf("%s finds %d keys by %q, want %d", m.name, len(keys), search, want)
 			}
 		}
+	}
+}
+
+// A manager dies. The first list that waits for it in vain says so, none waits for it a
+// second time, and what it had stays shown. One that was only slow is silent no more when
+// its answer has come.
+func TestTheFirstListNamesTheSilent(t *testing.T) {
+	for _, takes := range []time.Duration{1500 * time.Millisecond, time.Hour} {
+		inBubble(t, func(w *world) {
+			_, laptop, n := two(w)
+			through := n.exchange(laptop)
+			w.ok(laptop.Close(w.ctx))
+			var delay atomic.Int64
+			laptop.opts.Peers.Exchange = func(ctx context.Context, address string, message []byte) ([]byte, error) {
+				wait := time.Duration(delay.Load())
+				if wait < time.Hour {
+					delay.Store(0) // one answer alone is slow
+				}
+				select {
+				case <-time.After(wait):
+					return through(ctx, address, message)
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
+			laptop.reopen()
+			w.await("the laptop sees the key", func() bool { return laptop.sees(worldKey) })
+			time.Sleep(1500 * time.Millisecond)
+			w.turn(1500 * time.Millisecond)
+			list := func() (took time.Duration, silent []licensing.Computer) {
+				began := time.Now()
+				l, err := laptop.Features(w.ctx, licensing.Filter{})
+				w.ok(err)
+				if l.Total == 0 {
+					t.Error("what the silent manager has is not shown")
+				}
+				return time.Since(began), l.Silent
+			}
+			delay.Store(int64(takes))
+			if took, silent := list(); took != time.Second || len(silent) != 1 || silent[0].LMSID == 0 || silent[0].Silent.IsZero() || silent[0].Problem == "" {
+				t.Errorf("the first list took %v and calls %+v silent", took, silent)
+			}
+			if took, silent := list(); took != 0 || len(silent) != 1 {
+				t.Errorf("the second list took %v and calls %d silent", took, len(silent))
+			}
+			time.Sleep(2 * time.Second)
+			w.turn(2 * time.Second)
+			want := 0
+			if takes == time.Hour {
+				want = 1
+			}
+			if took, silent := list(); took != 0 || len(silent) != want {
+				t.Errorf("%v later: the list took %v and calls %d silent, want %d", 2*time.Second, took, len(silent), want)
+			}
+		})
 	}
 }

@@ -48,7 +48,8 @@ const (
 	failAside  = 10 * time.Minute // one that gave nothing usable comes after others that are believed alike
 	blameAfter = askWithin / 2    // and who was given less time than this is not blamed
 
-	restFor = 10 * time.Minute // an address at which no manager ever answered is left alone
+	restAfter = 5 * time.Minute  // an address at which no manager ever answered, and that was not announced for so long,
+	restFor   = 10 * time.Minute // is left alone
 
 	maxStations = 256      // addresses that are asked
 	maxVisits   = 5        // questions at one where nobody has answered in this run
@@ -163,7 +164,7 @@ func (p *peers) found(address string) {
 	defer p.mu.Unlock()
 	if s := p.at[address]; s != nil || p.closed {
 		if s != nil {
-			s.heard = true
+			s.heard, s.announced = true, time.Now()
 			if s.now.rests {
 				s.now.rests = false
 				select {
@@ -188,7 +189,7 @@ func (p *peers) found(address string) {
 		delete(p.at, oldest.address)
 	}
 	s := newStation(address, p.manager.opts.Clock.Elapsed())
-	s.heard = true
+	s.heard, s.announced = true, time.Now()
 	p.at[address] = s
 	p.group.Go(func() { p.watch(s) })
 }

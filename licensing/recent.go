@@ -38,11 +38,14 @@ func (r *recent) has(key document.Hash, now time.Duration) bool {
 	return r.until[key] > now
 }
 
-// maxRecalls is how many recalled requests are remembered of one share.
-const maxRecalls = 1 << 14
+const (
+	maxRecalls   = 1 << 14         // recalled requests that are remembered of one share
+	maxRecallsOf = maxRecalls / 16 // and of one computer
+)
 
 // recalls are the requests of others that make no license any more, apart for each
-// share of those who ask: strangers are many, and take no room from friends.
+// share of those who ask: strangers are many, and take no room from friends. One computer
+// takes a part of its share only.
 type recalls struct {
 	mu     sync.Mutex
 	shares map[peer.Share]*recalled
@@ -50,35 +53,53 @@ type recalls struct {
 
 // recalled is those of one share, by when they are forgotten.
 type recalled struct {
-	until map[document.Hash]time.Duration
+	until map[document.Hash]recall
+	of    map[string]int // how many, by public key
 	swept time.Duration
 }
 
-// add remembers a request. It reports whether there was room.
-func (r *recalls) add(share peer.Share, key document.Hash, now time.Duration) bool {
+type recall struct {
+	until time.Duration
+	from  string // public key
+}
+
+// add remembers a request of the computer with a public key. It reports whether there
+// was room.
+func (r *recalls) add(share peer.Share, public []byte, key document.Hash, now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.shares == nil {
 		r.shares = make(map[peer.Share]*recalled)
 	}
 	if r.shares[share] == nil {
-		r.shares[share] = &recalled{until: make(map[document.Hash]time.Duration)}
+		r.shares[share] = &recalled{until: make(map[document.Hash]recall), of: make(map[string]int)}
 	}
-	s := r.shares[share]
-	full := func() bool { return len(s.until) >= maxRecalls }
+	s, from := r.shares[share], string(public)
+	full := func() bool { return len(s.until) >= maxRecalls || s.of[from] >= maxRecallsOf }
 	if now-s.swept >= recallLife/2 || full() && now-s.swept >= time.Second {
 		s.swept = now
-		for k, until := range s.until {
-			if until <= now {
-				delete(s.until, k)
+		for k, was := range s.until {
+			if was.until <= now {
+				s.forget(k, was)
 			}
 		}
 	}
-	if _, known := s.until[key]; !known && full() {
+	switch was, known := s.until[key]; {
+	case known:
+		s.forget(key, was)
+	case full():
 		return false
 	}
-	s.until[key] = now + recallLife
+	s.until[key] = recall{now + recallLife, from}
+	s.of[from]++
 	return true
+}
+
+func (s *recalled) forget(key document.Hash, was recall) {
+	delete(s.until, key)
+	if s.of[was.from]--; s.of[was.from] == 0 {
+		delete(s.of, was.from)
+	}
 }
 
 // has reports whether a request was recalled, as whoever its sender was then.
@@ -86,7 +107,7 @@ func (r *recalls) has(key document.Hash, now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.shares {
-		if s.until[key] > now {
+		if s.until[key].until > now {
 			return true
 		}
 	}

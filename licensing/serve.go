@@ -201,7 +201,7 @@ func (m *Manager) serveDetach(ctx context.Context, from *document.Fingerprint, b
 		// From here on no copy of the request, wherever it still is, makes a license:
 		// it was decided before this, or it is not decided any more. Nor does one that is
 		// refused now: who is not admitted may be in a moment.
-		if !m.recalls.add(m.share(from), request.Request.Key, m.opts.Clock.Elapsed()) {
+		if !m.recalls.add(m.share(from), from.Computer.Sign, request.Request.Key, m.opts.Clock.Elapsed()) {
 			return nil, &peer.Refused{Code: GetResponseFailed, Message: "too many requests are recalled at once; ask again in a while"}
 		}
 	} else {

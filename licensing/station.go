@@ -18,11 +18,12 @@ import (
 
 // station is an address at which a manager may be.
 type station struct {
-	address string
-	fixed   bool          // given in the settings, asked always
-	heard   bool          // in this run; guarded by peers.mu
-	asking  lock          // one poll at a time
-	wake    chan struct{} // it was announced again
+	address   string
+	fixed     bool          // given in the settings, asked always
+	heard     bool          // in this run; guarded by peers.mu
+	announced time.Time     // when last; guarded by peers.mu
+	asking    lock          // one poll at a time
+	wake      chan struct{} // it was announced again
 
 	now seen // guarded by peers.mu
 	way way  // guarded by peers.mu
@@ -56,9 +57,10 @@ func (a way) compare(b way) int {
 type seen struct {
 	computer *document.Fingerprint // who answered there last; nil: nobody ever did
 	silent   time.Time             // since when; zero while it answers
+	late     time.Time             // since when a list has waited in vain for an answer that is still out; zero for none
 	before   bool                  // all this was seen in an earlier run
 	tried    bool                  // and it was asked in this one, in vain
-	rests    bool                  // no manager ever answered there, and it is left alone
+	rests    bool                  // no manager ever answered there, and none is counted on
 	own      bool                  // this very manager answers there
 	problem  error                 // why it is silent, or does not tell its keys
 	ahead    int64                 // its clock, seconds
@@ -96,7 +98,7 @@ func (p *peers) watch(s *station) {
 		}
 		p.mu.Lock()
 		s.now.rests = !s.fixed && s.now.computer == nil && failures >= maxVisits
-		rests := s.now.rests
+		alone := s.now.rests && time.Since(s.announced) >= restAfter
 		if !s.fixed && (errors.Is(err, errOwn) || errors.Is(err, errSame) || failures >= maxVisits && !s.heard) && p.at[s.address] == s {
 			delete(p.at, s.address)
 		}
@@ -105,7 +107,7 @@ func (p *peers) watch(s *station) {
 		switch {
 		case errors.Is(err, errOwn):
 			wait = askAtMost
-		case rests:
+		case alone:
 			wait = restFor
 		case failures > 0:
 			wait = min(askAgain<<min(failures-1, 10), askAtMost)
@@ -128,6 +130,9 @@ func (p *peers) watch(s *station) {
 		}
 	}
 }
+
+// errLate says that no answer has come in the time that a list waits.
+var errLate = errors.New("it has not answered yet")
 
 // errOwn says that this very manager answers at an address, and errSame that one does
 // that answers at enough others.
@@ -182,7 +187,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 			was.silent = p.manager.opts.Clock.Now()
 			p.manager.opts.Logger.Info("a manager is silent", "address", s.address, "error", err)
 		}
-		was.problem, was.tried = err, true
+		was.problem, was.tried, was.late = err, true, time.Time{}
 		if was.computer != nil {
 			p.miss(was.computer, err)
 		}
@@ -231,14 +236,16 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 
 // refresh asks for news and waits for them a short while: all that answered last,
 // and those that an earlier run has found and this one has not asked yet, or all anew that
-// are silent or do not tell their keys too.
+// are silent or do not tell their keys too. Whom a list has waited for in vain no list
+// waits for again until that answer has come or was given up.
 func (p *peers) refresh(ctx context.Context, all bool) {
 	if p == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, listWithin)
-	defer cancel()
-	asked, done := 0, make(chan struct{}, maxStations)
+	began := p.manager.opts.Clock.Now()
+	patience := time.NewTimer(listWithin)
+	defer patience.Stop()
+	asked, done := make(map[*station]sight), make(chan *station, maxStations)
 	for _, s := range p.stations() {
 		stale := s.before && !s.tried || s.silent.IsZero() && (s.polled == 0 || s.age(p.manager.opts.Clock) >= listFresh)
 		fresh := listFresh
@@ -249,21 +256,37 @@ func (p *peers) refresh(ctx context.Context, all bool) {
 		default:
 			stale = true
 		}
-		if stale {
-			asked++
+		if stale && (all || s.late.IsZero()) {
+			asked[s.station] = s
 			p.spawn(func() {
 				p.poll(p.ctx, s.station, fresh)
-				done <- struct{}{}
+				done <- s.station
 			})
 		}
 	}
-	for range asked {
+	for len(asked) > 0 {
 		select {
-		case <-done:
+		case s := <-done:
+			delete(asked, s)
+		case <-patience.C:
+			p.late(asked, began)
+			return
 		case <-ctx.Done():
 			return
 		case <-p.ctx.Done():
 			return
+		}
+	}
+}
+
+// late notes those that were waited for in vain since began, unless they have answered or
+// turned silent just now.
+func (p *peers) late(asked map[*station]sight, began time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s, was := range asked {
+		if s.now.silent.IsZero() && s.now.late.IsZero() && s.now.polled == was.polled {
+			s.now.late = began
 		}
 	}
 }

@@ -99,3 +99,59 @@ func TestNotAdmittedIsNotAskedByLists(t *testing.T) {
 		w.ok(err)
 	})
 }
+
+// A manager is announced, once a minute as discovery.Browse does, before it can be reached.
+// It is asked every ten seconds for as long, and not much longer than it is announced.
+func TestAnnouncedIsAsked(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office := w.office(feature(1, 3))
+		laptop := w.laptop("LAPTOP", office)
+		through := w.connect(office, laptop).exchange(laptop)
+		w.ok(laptop.Close(w.ctx))
+		var up, mute atomic.Bool
+		var last atomic.Int64 // when it was asked
+		laptop.opts.Peers.Addresses = nil
+		laptop.opts.Peers.Browse = func(ctx context.Context, found func(string)) error {
+			for {
+				if !mute.Load() {
+					found("OFFICE")
+				}
+				select {
+				case <-time.After(time.Minute):
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		}
+		laptop.opts.Peers.Exchange = func(ctx context.Context, address string, message []byte) ([]byte, error) {
+			last.Store(time.Now().UnixNano())
+			if !up.Load() {
+				return nil, errLine
+			}
+			return through(ctx, address, message)
+		}
+		laptop.reopen()
+		pass := func(d time.Duration) (most time.Duration) {
+			for range d / time.Second {
+				w.turn(time.Second)
+				time.Sleep(time.Second)
+				most = max(most, time.Duration(time.Now().UnixNano()-last.Load()))
+			}
+			return most
+		}
+		if most := pass(10 * time.Minute); most > 10*time.Second {
+			t.Errorf("an announced manager is not asked for %v", most)
+		}
+		mute.Store(true)
+		pass(7 * time.Minute)
+		if most := pass(10 * time.Minute); most < 9*time.Minute {
+			t.Errorf("what is announced no more is asked every %v", most)
+		}
+		mute.Store(false)
+		pass(2 * time.Minute)
+		up.Store(true)
+		if pass(10 * time.Second); !laptop.sees(worldKey) {
+			t.Error("announced again, and reached, it is not seen")
+		}
+	})
+}

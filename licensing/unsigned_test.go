@@ -40,6 +40,40 @@ func TestInVainNotSigned(t *testing.T) {
 	})
 }
 
+// Who is asked is stored and not signed, and nothing is sent. Asked again while that one is
+// silent and another one tells of the key, the request is not told to be another one.
+func TestAskedElsewhereNotSigned(t *testing.T) {
+	for _, dead := range []string{"OFFICE", "ANNEX"} { // one of the two was asked first
+		inBubble(t, func(w *world) {
+			office, annex, desk, laptop, n := rivals(w)
+			w.pass(30 * time.Minute)
+			w.await("the desk sees the key", func() bool { return desk.sees(worldKey) })
+			for range 6 {
+				desk.safe.FailNth(0, simulator.LoseRequest)
+			}
+			ask := func() error { _, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce); return err }
+			w.refused(ask(), licensing.ErrUnknown)
+			n.set(func(from, to *machine, _ []byte) fate {
+				if from == desk && to.name == dead {
+					return lost
+				}
+				return arrives
+			})
+			time.Sleep(2 * time.Minute)
+			w.turn(2 * time.Minute)
+			for range 2 {
+				if err := ask(); err != nil {
+					w.refused(err, licensing.ErrUnknown)
+				}
+			}
+			if out := len(office.look().Detached) + len(annex.look().Detached); out > 1 {
+				t.Errorf("%d licenses under one request key", out)
+			}
+			w.refused(desk.RemoveFingerprint(w.ctx, 4711, askedOnce), licensing.InvalidParameter)
+		})
+	}
+}
+
 // That an intent is dropped is stored and not signed when it is gone on with: what was
 // asked for is asked anew.
 func TestDropNotSigned(t *testing.T) {
