@@ -208,8 +208,9 @@ func (s *Store) commit(ctx context.Context, txn *badger.Txn) error {
 // Open does it. With less than half of the reserve free on the disk it is not
 // even tried, and the error wraps [storage.ErrFull]; when a broken disk does not
 // let Badger come to an end within a minute, Close gives up on it. Either way the
-// directory stays locked until the process ends. A commit that the disk has begun
-// and does not end is waited for without a bound, as all that runs.
+// directory stays locked until the process ends, and closing once more gives the
+// same error. A commit that the disk has begun and does not end is waited for
+// without a bound, as all that runs.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shut() error {
@@ -217,7 +218,7 @@ func (s *Store) shut() error {
 	s.gate.Shut()
 	<-s.collected
 	// Closing writes what is in memory into a table, as Open does.
-	if err := s.room(s.reserve / 2); err != nil {
+	if err := s.room(s.reserve / 2); errors.Is(err, storage.ErrFull) {
 		return &storage.Error{Op: "close", Key: s.dir, Err: err}
 	}
 	go func() { s.ended <- errors.Join(guard(s.db.Close), s.unlock()) }()
