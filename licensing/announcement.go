@@ -3,6 +3,7 @@ package licensing
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/storage"
@@ -68,14 +69,14 @@ func (s *slot) recall(ctx context.Context, m *Manager) error {
 		return err
 	})
 	var a *announcement
-	garbled := false
+	var garbled error
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 	case err != nil:
 		return err
 	default:
 		if a, err = parseAnnouncement(s.info.ID, raw); err != nil {
-			garbled = true
+			garbled = unreadable(err)
 			m.opts.Logger.Warn("what is stored of a pool license on its way cannot be read", "key", s.info.ID, "error", err)
 		}
 	}
@@ -85,6 +86,15 @@ func (s *slot) recall(ctx context.Context, m *Manager) error {
 		s.announced, s.recalled, s.garbled = a, true, garbled
 	}
 	return nil
+}
+
+// unreadable says why what is stored cannot be read: it is damaged, or newer than this program.
+func unreadable(err error) error {
+	doc, ok := errors.AsType[*document.Error](err)
+	if ok && doc.Link == document.LinkVersion {
+		return fmt.Errorf("%w: %w", ErrRules, err)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // announce stores what is about to go into the slot's key.
@@ -97,7 +107,7 @@ func (s *slot) announce(ctx context.Context, m *Manager, a *announcement) error 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.announced, s.garbled = a, false
+	s.announced, s.garbled = a, nil
 	return nil
 }
 
@@ -105,7 +115,7 @@ func (s *slot) announce(ctx context.Context, m *Manager, a *announcement) error 
 // its request key stays what it is to this request alone.
 func (s *slot) settled(ctx context.Context, m *Manager) {
 	s.mu.Lock()
-	none := s.announced == nil && !s.garbled
+	none := s.announced == nil && s.garbled == nil
 	s.mu.Unlock()
 	if none {
 		return
@@ -117,7 +127,7 @@ func (s *slot) settled(ctx context.Context, m *Manager) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.announced, s.garbled = nil, false
+	s.announced, s.garbled = nil, nil
 }
 
 func (s *slot) announcement() *announcement {

@@ -140,9 +140,9 @@ func (s *slot) hides() error {
 	switch {
 	case why != nil:
 		return s.hiding(why, adviceOf(why))
-	case garbled:
-		return s.hiding(fmt.Errorf("%w: what is stored of a pool license on its way cannot be read", ErrDamaged),
-			"Plug that key in, which shows what became of it.")
+	case garbled != nil:
+		return s.hiding(fmt.Errorf("what is stored of a pool license on its way cannot be read: %w", garbled),
+			"Plug that key in: when its pool can be used again, it shows what became of that license.")
 	}
 	return nil
 }
@@ -271,7 +271,7 @@ func (s *slot) mayHold(request document.RequestKey) bool {
 	s.mu.Lock()
 	pool, unread, garbled, a := cmp.Or(s.pool, s.stored), s.unread, s.garbled, s.announced
 	s.mu.Unlock()
-	if garbled {
+	if garbled != nil {
 		return true
 	}
 	brought := a != nil && a.request == request

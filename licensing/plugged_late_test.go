@@ -1,6 +1,8 @@
 package licensing_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,9 @@ func TestKeyPluggedInAfterAStep(t *testing.T) {
 
 			_, err := office.Detach(w.ctx, office.request(other, 2), nil)
 			w.refused(err, licensing.RTCError)
+			if e, _ := errors.AsType[*licensing.Error](err); !strings.Contains(e.Advice, "start it again") {
+				w.Errorf("the advice is %q", e.Advice)
+			}
 			if free := office.free(2); free != 0 {
 				t.Errorf("%d seats came home by a step that is not believed", free)
 			}

@@ -49,7 +49,7 @@ type slot struct {
 
 	announced *announcement // the pool license on its way into the key, or nil
 	recalled  bool          // announced was read from the store
-	garbled   bool          // and could not be read: it is not known who asked for what
+	garbled   error         // why it could not be read: it is not known who asked for what
 }
 
 // carries tells of a request by the pool license that may be in the slot's key: whether
@@ -108,7 +108,7 @@ func (s *slot) leave(bus int) bool {
 	defer s.loading.release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.pool != nil || s.stored != nil || s.unread || s.announced != nil || s.garbled || !s.recalled
+	known := s.pool != nil || s.stored != nil || s.unread || s.announced != nil || s.garbled != nil || !s.recalled
 	if s.key != nil || s.at.bus != bus || s.shut != nil || s.unseen || s.heir || known || s.err == errLoading {
 		return false
 	}
