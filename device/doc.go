@@ -200,7 +200,7 @@
 //	    power comes. The offset is at most the length of what is there; the new
 //	    bytes replace everything from the offset on. They end at 65536 at the latest.
 //	    A program that gets status 9 to this or to Install begins at offset 0 again, once:
-//	    the key was reset meanwhile.
+//	    the key had a USB reset meanwhile.
 //	0x06 Install
 //	    request  4  length of the pool license, 1 to 65536
 //	             32 its SHA-256

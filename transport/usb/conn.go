@@ -52,8 +52,9 @@ func newConn(b *Bus, key named, claim *claim) *conn {
 	c := &conn{bus: b, id: key.id, at: key.plugged, claim: claim, turn: make(chan struct{}, 1)}
 	c.turn <- struct{}{}
 	c.life.begin(b.opts.Timeout)
-	// Larger than any frame, and full packets: whatever fits ends with a short one.
-	packets := transport.MaxFrame/claim.place.maxPacket + 1
+	// Larger than any frame behind a packet that was left of an earlier one, and full
+	// packets: whatever fits ends with a short one.
+	packets := transport.MaxFrame/claim.place.maxPacket + 2
 	c.buffer = make([]byte, packets*claim.place.maxPacket)
 	return c
 }

@@ -35,6 +35,7 @@ type sysfs struct {
 // something else is plugged in there.
 type seen struct {
 	stamp   stamp
+	address int
 	ours    bool // it has the ids of a key
 	hazard  bool
 	settled bool // false while the kernel is still taking it in
@@ -42,8 +43,9 @@ type seen struct {
 
 // link is a place in the list, until something else is plugged in there.
 type link struct {
-	place string
-	stamp stamp
+	place   string
+	inode   uint64
+	address int
 }
 
 func newSysfs(root string, o Options, start func(func())) *sysfs {
@@ -91,7 +93,7 @@ func (s *sysfs) list() ([]plugged, error) {
 		}
 		now[place] = d
 		if d.ours {
-			ours = append(ours, link{place, at})
+			ours = append(ours, link{place, at.inode, d.address})
 		}
 	}
 	s.seen = now
@@ -108,10 +110,12 @@ func (s *sysfs) list() ([]plugged, error) {
 // again by now.
 func (s *sysfs) see(place string) seen {
 	vendor, product := s.number(place, "idVendor", 16), s.number(place, "idProduct", 16)
+	address := s.number(place, "devnum", 10)
 	return seen{
+		address: address,
 		ours:    vendor == int(s.opts.Vendor) && product == int(s.opts.Product),
 		hazard:  hazardous(s.bytes(place, "descriptors")),
-		settled: vendor >= 0 && product >= 0,
+		settled: vendor >= 0 && product >= 0 && address >= 0,
 	}
 }
 
@@ -144,7 +148,8 @@ func (s *sysfs) look(at link) (key *plugged, settled bool) {
 
 // stamp tells one link in a directory from a later one of the same name. To look at
 // it is far cheaper than to read what is behind it, and keys are listed before each
-// change of a pool.
+// change of a pool. The kernel gives a link another time also when it has forgotten for
+// want of memory that it was asked before.
 type stamp struct {
 	inode         uint64
 	seconds, nano int64

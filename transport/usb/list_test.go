@@ -127,6 +127,41 @@ func TestSysfsComing(t *testing.T) {
 	}
 }
 
+// The kernel may forget the link of a device and make it again. That is the same device,
+// which is looked at no more, and stays in the list while it does not answer.
+func TestSysfsForgetful(t *testing.T) {
+	root, devices := t.TempDir(), t.TempDir()
+	plug(t, devices, "1-7", nil)
+	link := filepath.Join(root, "1-7")
+	if err := os.Symlink(filepath.Join(devices, "1-7"), link); err != nil {
+		t.Fatal(err)
+	}
+	s := newTestSysfs(root)
+	want := func(what, serial string) {
+		t.Helper()
+		found, err := s.list()
+		if err != nil || len(found) != 1 || found[0].serial != serial {
+			t.Errorf("%s: %v, %v", what, found, err)
+		}
+	}
+	want("plugged in", "A1")
+	for _, step := range []struct{ what, address, serial string }{
+		{"forgotten", "2", "A1"}, {"another one under the link's number", "3", "B2"},
+	} {
+		plug(t, devices, "1-7", map[string]string{"serial": "B2", "devnum": step.address})
+		before := s.seen["1-7"].stamp
+		for s.seen["1-7"].stamp == before { // time moves on in steps
+			if err := os.Lchown(link, os.Getuid(), os.Getgid()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.list(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(step.what, step.serial)
+	}
+}
+
 func TestNames(t *testing.T) {
 	at := func(place, serial string) plugged { return plugged{place: place, serial: serial} }
 	var before []named
