@@ -51,6 +51,7 @@ type failure struct {
 	disks    bool          // on small disks
 	codes    []int         // of refusals, besides 14
 	late     bool          // who asks again may come too late
+	apart    bool          // no packet passes until it is mended
 
 	// strike is called with the message of the step, and may change what becomes of
 	// it. What it gives is done at the step.
@@ -80,8 +81,9 @@ var failures = []failure{
 		mend: func(*testing.T, *stand) {},
 	},
 	{
-		name: "a long partition",
-		slow: true,
+		name:  "a long partition",
+		slow:  true,
+		apart: true,
 		strike: func(s *stand, _ step, f *netlab.Fault) func() {
 			f.Phase = held(f.Phase)
 			return s.part
