@@ -238,13 +238,13 @@ func (l *Local) CancelledList() CancelledList { return CancelledList{l.given} }
 // Len is how many records there are.
 func (c CancelledList) Len() int { return c.given.Len() }
 
-// At gives record i, 0 ≤ i < Len; it panics outside, like a slice.
-func (c CancelledList) At(i int) *CancelledRecord {
-	h, ok := c.given.GetAt(i)
-	if !ok {
-		panic("detach: cancelled license out of range")
+// From gives the records from place i on, without looking each of them up.
+func (c CancelledList) From(i int) iter.Seq[*CancelledRecord] {
+	return func(yield func(*CancelledRecord) bool) {
+		if begin, ok := c.given.GetAt(i); ok {
+			c.given.Ascend(begin, func(h *held) bool { return yield(h.cancelled) })
+		}
 	}
-	return h.cancelled
 }
 
 // heldState is what became of a license that was installed here. The order is

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestLocalLicenseIsInstalledCancelledAndForgotten(t *testing.T) {
 		t.Fatalf("the second return: %v, %v", again, err)
 	}
 	record, ok := w.state.Cancelled(id)
-	if list := w.state.CancelledList(); !ok || list.Len() != 1 || list.At(0) != record || record.At != w.now {
+	if list := w.state.CancelledList(); !ok || list.Len() != 1 || slices.Collect(list.From(0))[0] != record || record.At != w.now {
 		t.Fatalf("its record: %+v, %v", record, ok)
 	}
 	w.must(w.state.Forget(id, document.RequestKey{}, w.now))
@@ -307,11 +308,16 @@ func TestCancelledListIsOrderedByTimeThenID(t *testing.T) {
 	}
 	var got []uint64
 	list := w.state.CancelledList()
-	for i := range list.Len() {
-		got = append(got, list.At(i).Return.Terms().License-1<<40)
+	for r := range list.From(0) {
+		got = append(got, r.Return.Terms().License-1<<40)
 	}
 	if want := []uint64{1, 3, 4, 2}; !cmp.Equal(got, want) {
 		t.Errorf("listed %v, want %v", got, want)
+	}
+	for i := range list.Len() + 1 {
+		if left := slices.Collect(list.From(i)); len(left) != list.Len()-i {
+			t.Errorf("%d of %d from place %d on", len(left), list.Len(), i)
+		}
 	}
 }
 

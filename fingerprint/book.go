@@ -1,6 +1,8 @@
 package fingerprint
 
 import (
+	"iter"
+	"slices"
 	"sync"
 
 	"github.com/tidwall/btree"
@@ -11,24 +13,36 @@ import (
 
 // Computer is one known computer. Values are immutable: a change makes a new one.
 type Computer struct {
-	ID          uint64 // lmsId: its manager's id, and this entry's
-	HostName    string // as its fingerprint says or as it was edited
-	Issued      int64  // when the fingerprint was obtained, Unix seconds; may be edited
-	Fingerprint *document.Fingerprint
-	Auto        bool // determined by the manager itself: not for editing
-	Remote      bool // false for the computer the manager runs on
+	ID       uint64 // lmsId: its manager's id, and this entry's
+	HostName string // as its fingerprint says or as it was edited
+	Issued   int64  // when the fingerprint was obtained, Unix seconds; may be edited
+	Auto     bool   // determined by the manager itself: not for editing
+	Remote   bool   // false for the computer the manager runs on
+
+	encoded []byte // the fingerprint, in one piece: a book may have a million
 }
 
 // Recipient is the computer as a license names it: with the keys and
 // components of its fingerprint and under the name it has in the book.
 func (c *Computer) Recipient() document.Recipient {
-	r := c.Fingerprint.Computer
+	r := c.Fingerprint().Computer
 	r.HostName = c.HostName
 	return r
 }
 
 // Buffer is the computer's fingerprint as a file that can be carried.
-func (c *Computer) Buffer() []byte { return Buffer(c.Fingerprint) }
+func (c *Computer) Buffer() []byte {
+	return document.Wrap(document.KindFingerprint, 0, c.ID, c.encoded)
+}
+
+// Fingerprint is what the computer says of itself. It is decoded each time.
+func (c *Computer) Fingerprint() *document.Fingerprint {
+	f := new(document.Fingerprint)
+	if err := document.Decode("fingerprint", c.encoded, len(c.encoded), f); err != nil {
+		panic(err) // it was parsed when the computer was entered
+	}
+	return f
+}
 
 // Book is the known computers of one manager: the fold of its [Change] values,
 // and the pure rules by which a change is made. It knows no clock and no disk.
@@ -78,7 +92,7 @@ func (b *Book) Check() error {
 	}
 	var err error
 	b.byHand.Scan(func(c *Computer) bool {
-		if c.ID == b.self || c.Auto || !c.Remote || c.ID != c.Fingerprint.Computer.ID {
+		if c.ID == b.self || c.Auto || !c.Remote || c.ID != c.Fingerprint().Computer.ID {
 			err = internal("computer %d is entered as one it is not", c.ID)
 		}
 		return err == nil
@@ -90,46 +104,43 @@ func (b *Book) Check() error {
 // concurrent use and may be kept.
 type Computers struct {
 	local  *Computer // comes first where it is not nil
-	byHand interface {
-		Len() int
-		GetAt(int) (*Computer, bool)
-	}
+	byHand *btree.BTreeG[*Computer]
+	found  []*Computer // instead of byHand, by a search
 }
 
 // Len is how many computers the list has.
 func (l Computers) Len() int {
-	n := l.byHand.Len()
+	n := len(l.found)
+	if l.byHand != nil {
+		n = l.byHand.Len()
+	}
 	if l.local != nil {
 		n++
 	}
 	return n
 }
 
-// At gives computer i, 0 ≤ i < Len; it panics outside, like a slice.
-func (l Computers) At(i int) *Computer {
-	if l.local != nil {
-		if i == 0 {
-			return l.local
+// From gives the computers from place i on, without looking each of them up; none
+// where i is not a place in the list.
+func (l Computers) From(i int) iter.Seq[*Computer] {
+	return func(yield func(*Computer) bool) {
+		if i < 0 || i >= l.Len() {
+			return
 		}
-		i--
+		if l.local != nil {
+			if i == 0 && !yield(l.local) {
+				return
+			}
+			i = max(0, i-1)
+		}
+		if l.byHand == nil {
+			slices.Values(l.found[i:])(yield)
+			return
+		}
+		if begin, ok := l.byHand.GetAt(i); ok {
+			l.byHand.Ascend(begin, yield)
+		}
 	}
-	c, ok := l.byHand.GetAt(i)
-	if !ok {
-		panic("fingerprint: computer out of range")
-	}
-	return c
-}
-
-// found is the result of a search.
-type found []*Computer
-
-func (f found) Len() int { return len(f) }
-
-func (f found) GetAt(i int) (*Computer, bool) {
-	if i < 0 || i >= len(f) {
-		return nil, false
-	}
-	return f[i], true
 }
 
 // Computers lists the computers whose host name contains search, however its
@@ -138,19 +149,17 @@ func (f found) GetAt(i int) (*Computer, bool) {
 func (b *Book) Computers(search string) Computers {
 	query := fold.NewQuery(search)
 	if query.Empty() {
-		return Computers{b.local, b.byHand}
+		return Computers{local: b.local, byHand: b.byHand}
 	}
 	var l Computers
 	if b.local != nil && query.In(b.local.HostName) {
 		l.local = b.local
 	}
-	var hits found
 	b.byHand.Scan(func(c *Computer) bool {
 		if query.In(c.HostName) {
-			hits = append(hits, c)
+			l.found = append(l.found, c)
 		}
 		return true
 	})
-	l.byHand = hits
 	return l
 }

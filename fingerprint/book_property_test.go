@@ -68,8 +68,8 @@ func TestPropertyBook(t *testing.T) {
 					want = append(want, fmt.Sprint(id, model[id].host))
 				}
 				var got []string
-				for l, i := b.Computers(""), 0; i < l.Len(); i++ {
-					got = append(got, fmt.Sprint(l.At(i).ID, l.At(i).HostName))
+				for c := range b.Computers("").From(0) {
+					got = append(got, fmt.Sprint(c.ID, c.HostName))
 				}
 				if !slices.Equal(got, want) {
 					t.Fatalf("listed %q, want %q", got, want)

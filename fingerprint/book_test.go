@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,8 +102,8 @@ func bookOf(t *testing.T) *fingerprint.Book {
 
 func names(l fingerprint.Computers) []string {
 	got := []string{}
-	for i := range l.Len() {
-		got = append(got, l.At(i).HostName)
+	for c := range l.From(0) {
+		got = append(got, c.HostName)
 	}
 	return got
 }
@@ -126,10 +127,10 @@ func TestAddReadsTheFingerprint(t *testing.T) {
 	change, err = b.Add(all)
 	b = apply(t, b, change, err)
 	c, _ = b.Computer(8)
-	if c.HostName != host || c.Issued != issued || c.Fingerprint.Issued != now {
+	if c.HostName != host || c.Issued != issued || c.Fingerprint().Issued != now {
 		t.Errorf("what was given was not taken: %+v", c)
 	}
-	if r := c.Recipient(); r.HostName != host || r.ID != 8 || c.Fingerprint.Computer.HostName != "PC" {
+	if r := c.Recipient(); r.HostName != host || r.ID != 8 || c.Fingerprint().Computer.HostName != "PC" {
 		t.Errorf("as a recipient it is %+v", r)
 	}
 }
@@ -322,15 +323,18 @@ func TestComputers(t *testing.T) {
 		if got := names(l); !cmp.Equal(got, want) {
 			t.Errorf("search %q: %q, want %q", search, got, want)
 		}
-		for _, i := range []int{-1, l.Len()} {
-			func() {
-				defer func() {
-					if recover() == nil {
-						t.Errorf("search %q: there is a computer at %d of %d", search, i, l.Len())
-					}
-				}()
-				l.At(i)
-			}()
+		for i := -1; i <= l.Len(); i++ {
+			var left []string
+			for c := range l.From(i) {
+				left = append(left, c.HostName)
+			}
+			var rest []string
+			if i >= 0 {
+				rest = want[i:]
+			}
+			if !slices.Equal(left, rest) {
+				t.Errorf("search %q: %q from place %d on, want %q", search, left, i, rest)
+			}
 		}
 	}
 }

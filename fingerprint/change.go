@@ -85,10 +85,10 @@ func (b *Book) Add(given Fields) (*Change, error) {
 		if err := succeeds(known, f); err != nil {
 			return nil, err
 		}
-		if bytes.Equal(f.Bytes(), known.Fingerprint.Bytes()) {
+		if bytes.Equal(f.Bytes(), known.encoded) {
 			return nil, nil
 		}
-		if f.Issued < known.Fingerprint.Issued {
+		if f.Issued < known.Fingerprint().Issued {
 			return nil, &Error{code.InvalidUpdateOrAlreadyInstalled, fieldFingerprint,
 				fmt.Sprintf("this fingerprint of computer %d is older than the known one", id)}
 		}
@@ -147,7 +147,7 @@ func (b *Book) Observe(f *document.Fingerprint) (*Change, error) {
 	if f.Computer.ID != b.self {
 		return nil, internal("computer %d observed by manager %d", f.Computer.ID, b.self)
 	}
-	if b.local != nil && bytes.Equal(document.Encode(b.local.Fingerprint.Computer), document.Encode(f.Computer)) {
+	if b.local != nil && bytes.Equal(document.Encode(b.local.Fingerprint().Computer), document.Encode(f.Computer)) {
 		return nil, nil
 	}
 	return &Change{ID: b.self, HostName: f.Computer.HostName, Issued: f.Issued, Fingerprint: f.Bytes()}, nil
@@ -182,7 +182,7 @@ func (b *Book) Apply(c Change) error {
 		}
 	}
 	own := c.ID == b.self
-	computer := &Computer{ID: c.ID, HostName: c.HostName, Issued: c.Issued, Fingerprint: f, Auto: own, Remote: !own}
+	computer := &Computer{ID: c.ID, HostName: c.HostName, Issued: c.Issued, Auto: own, Remote: !own, encoded: f.Bytes()}
 	if own {
 		b.local = computer
 	} else {
@@ -209,7 +209,7 @@ func (b *Book) editable(id *uint64) (*Computer, error) {
 // succeeds refuses a fingerprint of other keys than the known ones: seats would
 // go to a computer that only claims to be the known one.
 func succeeds(known *Computer, f *document.Fingerprint) error {
-	old, now := known.Fingerprint.Computer, f.Computer
+	old, now := known.Fingerprint().Computer, f.Computer
 	if !bytes.Equal(old.Sign, now.Sign) || !bytes.Equal(old.Seal, now.Seal) {
 		return notAllowed("computer %d is known by other keys: remove it first, if this is really its new fingerprint", known.ID)
 	}
@@ -218,7 +218,7 @@ func succeeds(known *Computer, f *document.Fingerprint) error {
 
 // change gives the computer as a change would enter it.
 func (c *Computer) change() Change {
-	return Change{ID: c.ID, HostName: c.HostName, Issued: c.Issued, Fingerprint: c.Fingerprint.Bytes()}
+	return Change{ID: c.ID, HostName: c.HostName, Issued: c.Issued, Fingerprint: c.encoded}
 }
 
 // override takes what was given by hand.

@@ -3,6 +3,7 @@ package licensing
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -39,7 +40,7 @@ func (m *Manager) computers(search string) computers {
 func found(book *fingerprint.Book, s sight, all []sight) *Computer {
 	f := s.computer
 	known, inBook := book.Computer(f.Computer.ID)
-	if inBook && sameKeys(known.Fingerprint, f) {
+	if inBook && sameKeys(known.Fingerprint(), f) {
 		return nil
 	}
 	c := &Computer{
@@ -82,13 +83,26 @@ func plain(err error) string {
 // Len and At implement [sequence].
 func (c computers) Len() int { return c.book.Len() + len(c.found) }
 
-func (c computers) At(i int) Computer {
-	if i >= c.book.Len() {
-		return c.found[i-c.book.Len()]
+func (c computers) From(i int) iter.Seq[Computer] {
+	return func(yield func(Computer) bool) {
+		inBook := min(i, c.book.Len())
+		for known := range c.book.From(inBook) {
+			if !yield(c.show(known)) {
+				return
+			}
+		}
+		for _, f := range c.found[i-inBook:] {
+			if !yield(f) {
+				return
+			}
+		}
 	}
-	known := c.book.At(i)
+}
+
+// show shows a computer of the book, and what is seen of its manager.
+func (c computers) show(known *fingerprint.Computer) Computer {
 	out := showComputer(known)
-	at := slices.IndexFunc(c.seen, func(s sight) bool { return sameKeys(s.computer, known.Fingerprint) })
+	at := slices.IndexFunc(c.seen, func(s sight) bool { return s.computer.Computer.ID == known.ID && sameKeys(s.computer, known.Fingerprint()) })
 	if at >= 0 {
 		out.see(c.seen[at])
 	}

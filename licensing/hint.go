@@ -135,7 +135,7 @@ func (p *peers) restore(ctx context.Context) {
 				drop(entry.Key)
 				continue
 			}
-			if known, ok := state.Book().Computer(f.computer.Computer.ID); ok && !sameKeys(known.Fingerprint, f.computer) {
+			if known, ok := state.Book().Computer(f.computer.Computer.ID); ok && !sameKeys(known.Fingerprint(), f.computer) {
 				drop(entry.Key)
 				continue
 			}
@@ -364,7 +364,7 @@ func (p *peers) store(ctx context.Context) {
 	for _, f := range all {
 		id := f.computer.Computer.ID
 		known, inBook := state.Book().Computer(id)
-		if f.stored == nil && owner[id] || inBook && !sameKeys(known.Fingerprint, f.computer) {
+		if f.stored == nil && owner[id] || inBook && !sameKeys(known.Fingerprint(), f.computer) {
 			continue
 		}
 		owner[id] = true

@@ -1,6 +1,9 @@
 package licensing
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Page selects a part of a list. The zero Page is the whole list.
 type Page struct {
@@ -33,7 +36,7 @@ func (l *List[T]) All() iter.Seq[T] { return l.items }
 // sequence is an ordered collection that never changes.
 type sequence[R any] interface {
 	Len() int
-	At(i int) R
+	From(i int) iter.Seq[R] // what comes from entry i on, 0 ≤ i ≤ Len
 }
 
 // window gives the range of the page in a list of n entries.
@@ -59,8 +62,12 @@ func listOf[R, T any](op string, page Page, records sequence[R], show func(R) T)
 		return nil, fail(op, err)
 	}
 	return &List[T]{Total: records.Len(), items: func(yield func(T) bool) {
-		for i := from; i < to; i++ {
-			if !yield(show(records.At(i))) {
+		left := to - from
+		if left == 0 {
+			return
+		}
+		for r := range records.From(from) {
+			if left--; !yield(show(r)) || left == 0 {
 				return
 			}
 		}
@@ -71,7 +78,7 @@ type sliceSequence[R any] []R
 
 func (s sliceSequence[R]) Len() int { return len(s) }
 
-func (s sliceSequence[R]) At(i int) R { return s[i] }
+func (s sliceSequence[R]) From(i int) iter.Seq[R] { return slices.Values(s[i:]) }
 
 // withSilent says with a list which managers did not answer.
 func withSilent[T any](m *Manager, list func() (*List[T], error)) (*List[T], error) {

@@ -220,7 +220,7 @@ func (m *Manager) openAnswer(body []byte, i *detach.Intent, ask detachAsk) (*doc
 	}
 	ask.Recall = false
 	state, _ := m.local.Read()
-	if license.Terms.Request != servedKey(state.Book().Local().Fingerprint, ask.Own, document.Encode(ask)) {
+	if license.Terms.Request != servedKey(state.Book().Local().Fingerprint(), ask.Own, document.Encode(ask)) {
 		return nil, fmt.Errorf("license %d was made for another request", license.Terms.License)
 	}
 	if t := license.Terms; t.Duration != ask.Duration || t.Seats != ask.Seats {

@@ -77,7 +77,7 @@ func (m *Manager) known() []claimant {
 		c := claimant{s, stranger, m.peers.blamed(s.computer.Computer.Sign)}
 		known, ok := state.Book().Computer(s.computer.Computer.ID)
 		switch {
-		case ok && sameKeys(known.Fingerprint, s.computer):
+		case ok && sameKeys(known.Fingerprint(), s.computer):
 			c.trust = byHand
 		case ok:
 			continue

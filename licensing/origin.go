@@ -126,7 +126,7 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 	m, encoded := o.manager, document.Encode(body)
 	if o.own() {
 		state, _ := m.local.Read()
-		answer, err := m.serve(ctx, state.Book().Local().Fingerprint, verb, encoded)
+		answer, err := m.serve(ctx, state.Book().Local().Fingerprint(), verb, encoded)
 		if r, ok := errors.AsType[*peer.Refused](err); ok {
 			err = &peer.Error{Address: "here", Sent: r.Code == GetResponseFailed, Err: r}
 		}

@@ -88,7 +88,7 @@ func (m *Manager) startPeers(ctx context.Context) {
 		Now:  func() int64 { return m.opts.Clock.Now().Unix() },
 		Fingerprint: func() *document.Fingerprint {
 			state, _ := m.local.Read()
-			return state.Book().Local().Fingerprint
+			return state.Book().Local().Fingerprint()
 		},
 	}
 	p.door = peer.NewDoor(p.self, m.opts.Clock.Elapsed, m.share, m.serve)
@@ -199,7 +199,7 @@ func (p *peers) found(address string) {
 func (p *peers) reportConflict(f *document.Fingerprint) {
 	state, _ := p.manager.local.Read()
 	known, ok := state.Book().Computer(f.Computer.ID)
-	clash := ok && !sameKeys(known.Fingerprint, f)
+	clash := ok && !sameKeys(known.Fingerprint(), f)
 	for _, other := range p.familiar {
 		clash = clash || other.computer.Computer.ID == f.Computer.ID && !sameKeys(other.computer, f)
 	}

@@ -67,7 +67,7 @@ func (m *Manager) admit(from *document.Fingerprint) error {
 	c := from.Computer
 	known, ok := state.Book().Computer(c.ID)
 	switch {
-	case ok && sameKeys(known.Fingerprint, from):
+	case ok && sameKeys(known.Fingerprint(), from):
 		return nil
 	case m.opts.Peers == nil: // then only this computer asks
 		return nil
@@ -87,7 +87,7 @@ func (m *Manager) share(from *document.Fingerprint) peer.Share {
 	state, _ := m.local.Read()
 	known, ok := state.Book().Computer(from.Computer.ID)
 	switch {
-	case ok && sameKeys(known.Fingerprint, from):
+	case ok && sameKeys(known.Fingerprint(), from):
 		return peer.Known
 	case m.peers.familiarWith(from):
 		return peer.Found
