@@ -24,6 +24,7 @@ import (
 type lie struct {
 	name  string
 	hangs bool // and says no more
+	web   bool // and answers with a page
 	// answer gives what it says to a message; nil: nothing.
 	answer func(l *liar, r *document.PeerRequest) []byte
 }
@@ -31,6 +32,7 @@ type lie struct {
 var lies = []lie{
 	{name: "hangs", hangs: true},
 	{name: "speaks garbage", answer: func(*liar, *document.PeerRequest) []byte { return bytes.Repeat([]byte{0xff}, 1000) }},
+	{name: "is a web server", web: true},
 	{name: "speaks another version", answer: func(*liar, *document.PeerRequest) []byte {
 		return document.Encode(struct {
 			Version uint32 `cbor:"1,keyasint"`
@@ -176,6 +178,10 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if lying && told.web {
+		w.Header().Set("Content-Type", "text/html")
+		body = []byte("<html>hello</html>")
+	}
 	if !lying {
 		w.Write(body)
 		return

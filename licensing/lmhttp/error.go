@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/sojournlm/sojourn/device"
 	"github.com/sojournlm/sojourn/licensing"
@@ -91,9 +92,10 @@ func describe(err error) (status int, p problem) {
 	var own *refusal
 	var failure *licensing.Error
 	switch {
+	case errors.As(err, &failure): // whatever it wraps
 	case errors.As(err, &own):
 		return own.status, problem{Code: own.code, Name: own.code.Name(), Message: own.message, Advice: own.advice}
-	case !errors.As(err, &failure):
+	default:
 		failure = &licensing.Error{Code: licensing.InternalError, Err: err}
 	}
 	p = problem{Code: failure.Code, Name: failure.Code.Name(), Message: message(failure), Advice: failure.Advice, Intent: failure.Intent}
@@ -107,6 +109,8 @@ func describe(err error) (status int, p problem) {
 	return statusOf(failure.Code), p
 }
 
+const unchanged = ", so nothing is changed or granted"
+
 // message is what happened, in words that name no file, device or host of this
 // computer: where a cause from below could, the operator finds it in the log.
 func message(e *licensing.Error) string {
@@ -119,11 +123,11 @@ func message(e *licensing.Error) string {
 		err  error
 		text string
 	}{
-		{licensing.ErrRolledBack, "the store is older than its anchor: a backup was put back, so nothing is changed or granted"},
-		{licensing.ErrForked, "store and key tell different stories: another manager used the key, so nothing is changed or granted"},
-		{licensing.ErrAnchorLost, "the anchor does not belong to the store, or is older, so nothing is changed or granted"},
-		{licensing.ErrDamaged, "the store is damaged, so nothing is changed or granted"},
-		{licensing.ErrRules, "a newer program wrote the store, so nothing is changed or granted"},
+		{licensing.ErrRolledBack, "the store is older than its anchor: a backup was put back" + unchanged},
+		{licensing.ErrForked, "store and key tell different stories: another manager used the key" + unchanged},
+		{licensing.ErrAnchorLost, "the anchor does not belong to the store, or is older" + unchanged},
+		{licensing.ErrDamaged, "the store is damaged" + unchanged},
+		{licensing.ErrRules, "a newer program wrote the store" + unchanged},
 		{licensing.ErrUnknown, "it is not known whether this happened"},
 		{storage.ErrFull, "the store has too little room left; nothing happened"},
 		{device.ErrWornOut, "the key is worn out: it can be read, and takes no change any more"},
@@ -133,12 +137,13 @@ func message(e *licensing.Error) string {
 			continue
 		}
 		if known.err != licensing.ErrUnknown && errors.Is(e.Err, licensing.ErrUnknown) {
-			return known.text + "; this very request may have happened before"
+			// A change without a request key may still be one that is made.
+			return strings.TrimSuffix(known.text, unchanged) + "; this very request may have happened before"
 		}
 		return known.text
 	}
 	if e.Code == licensing.StorageCorrupted {
-		return "the store failed, or holds what this program does not understand, so nothing is changed or granted"
+		return "the store failed, or holds what this program does not understand" + unchanged
 	}
 	return e.Code.Error()
 }

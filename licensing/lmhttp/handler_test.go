@@ -81,6 +81,15 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
+// TestStrangersFault: what another manager's server answers is no fault of the request.
+func TestStrangersFault(t *testing.T) {
+	_, garbage := parseObject([]byte("<html>"))
+	status, p := describe(&licensing.Error{Op: "detach", Code: licensing.ServerNotFound, Message: "it is pending", Intent: 7, Err: garbage})
+	if status != 503 || p.Code != licensing.ServerNotFound || p.Intent != 7 || p.Message != "it is pending" {
+		t.Errorf("status %d, %+v", status, p)
+	}
+}
+
 // TestDoubtIsTold: whatever else an error is about, what may have happened is not said
 // to have not.
 func TestDoubtIsTold(t *testing.T) {

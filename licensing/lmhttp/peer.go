@@ -2,6 +2,7 @@ package lmhttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -104,12 +106,12 @@ func readPeerAnswer(status int, body []byte) ([]byte, error) {
 	}
 	members, err := parseObject(body)
 	if err != nil {
-		return nil, fmt.Errorf("its answer is no message: %w", err)
+		return nil, fmt.Errorf("its answer is no message: %v", err) // no refusal of a request here
 	}
 	f := newFields(members)
 	answer := f.binary("message")
 	if err := f.fault(); err != nil {
-		return nil, fmt.Errorf("its answer is no message: %w", err)
+		return nil, fmt.Errorf("its answer is no message: %v", err) // no refusal of a request here
 	}
 	return answer, nil
 }
@@ -117,14 +119,31 @@ func readPeerAnswer(status int, body []byte) ([]byte, error) {
 // peerURL is where messages for the manager at an address go.
 func peerURL(address string) (string, error) {
 	u, err := url.Parse(address)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%q is no address of a manager: %w", address, err)
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return "", fmt.Errorf("%q is no address of a manager, want one such as http://10.0.0.5:3189", address)
+	if err == nil {
+		err = checkPeer(u)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%q is no address of a manager, want one such as http://10.0.0.5:3189: %w", address, err)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/") + BasePath + peerPath
 	return u.String(), nil
+}
+
+func checkPeer(u *url.URL) error {
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "80"), 10, 16)
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("it does not begin with http:// or https://")
+	case u.Hostname() == "":
+		return errors.New("it names no host")
+	case err != nil, port == 0:
+		return errors.New("its port is out of range")
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return errors.New("there is more in it than scheme, host, port and path")
+	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), BasePath):
+		return errors.New(BasePath + " is added to it")
+	}
+	return nil
 }
 
 // CheckAddress says why an address cannot be one of a manager for [Exchange], or

@@ -26,9 +26,10 @@ func TestPeerAddresses(t *testing.T) {
 	}
 	for _, address := range []string{
 		"", "10.0.0.5:3189", "10.0.0.5", "ftp://10.0.0.5", "http://", "http:///x", "http://user:secret@10.0.0.5", "http://h/?q", "http://h/#f", "http://[::1", "/x",
+		"http://h:99999", "http://h:0", "http://:3189", "http://h:3189/v1.0/lm", "https://h/lm1/v1.0/lm/",
 	} {
-		if err := CheckAddress(address); err == nil {
-			t.Errorf("%q is taken for an address", address)
+		if err := CheckAddress(address); err == nil || !strings.Contains(err.Error(), "want one such as") {
+			t.Errorf("%q: %v", address, err)
 		}
 	}
 }
@@ -54,6 +55,9 @@ func TestPeerServers(t *testing.T) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 		}, "status 307"},
 		{"garbage", func(w http.ResponseWriter, r *http.Request) { w.Write(bytes.Repeat([]byte{'x'}, 100)) }, "no message"},
+		{"a page", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>hello</html>") }, "no message"},
+		{"no text", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "\xff\xfe") }, "no message"},
+		{"nothing", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") }, "no message"},
 		{"no base64", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"message":"%%%"}`) }, "not base64"},
 		{"twice", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"message":"AAAA","message":"AAAA"}`) }, "no message"},
 		{"floods", func(w http.ResponseWriter, r *http.Request) {
@@ -98,6 +102,9 @@ func TestPeerServers(t *testing.T) {
 				t.Errorf("%q, %v", answer, err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 				t.Errorf("%q, %v; want an error with %q", answer, err, c.want)
+			}
+			if _, mine := errors.AsType[*refusal](err); mine {
+				t.Errorf("%v is told as a fault of a request to this server", err)
 			}
 		})
 	}
