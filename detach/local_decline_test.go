@@ -233,3 +233,17 @@ func TestDeclinedHadNothing(t *testing.T) {
 	w.must(w.state.Mark(60, 600), nil)
 	wantCode(t, w.state.WhyNot(vendorCode, 16, 8), code.DetachedLicenseExpired)
 }
+
+// One that is free when the return is handed over stays free.
+func TestDeclinedRequestKeyFree(t *testing.T) {
+	w := newLocalWorld(t)
+	w.intend(w.wish(1, 5, asked(1, 1)))
+	l := w.issue(1, 1, func(t *document.Terms) { t.Duration, t.Death = 60, t.Issued+60 })
+	back := w.sign(l)
+	w.must(w.state.Decline(1<<40+5, l, back, document.Hash{7}))
+	w.now += 61
+	w.must(w.state.SettleReturned(1<<40+5, w.receipt(1, back)), nil)
+	if known, err := w.state.Asked(asked(1, 2), w.now); known || err != nil {
+		t.Errorf("another request under it: known %v, %v", known, err)
+	}
+}

@@ -341,7 +341,7 @@ func (l *Local) applySettled(at ledger.Position, body []byte) error {
 			h := was.as(heldForgotten)
 			h.returned = true
 			l.become(was, h)
-			if _, err := l.repeated(i.Request, at.Time); err == nil { // not used anew since the license died
+			if r, err := l.repeated(i.Request, at.Time); r != nil && err == nil { // not free since the license died
 				l.remember(i.Request, h, at.Time)
 			}
 		}
