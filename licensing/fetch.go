@@ -157,7 +157,7 @@ func denies(c Code) bool {
 // for before is certain until all that was sent is stale.
 func (m *Manager) fetch(ctx context.Context, op string, at *origin, key uint64, r detach.DetachRequest, own document.Hash, again bool) (*Detached, error) {
 	began := time.Now()
-	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), func(int64) error {
+	body, err := at.ask(ctx, verbDetach, newAsk(key, r.Recipient, r, own), func(ctx context.Context, _ int64) error {
 		if err := m.askElsewhere(ctx, at, r); err != nil {
 			return &notEntered{err}
 		}
@@ -247,6 +247,8 @@ func refusedBy(at *origin, r *peer.Refused) error {
 		there = "Have the clock of the key's manager set right."
 	case NoService:
 		there = "Have the key plugged in at its manager, and ask again."
+	case NoResultsFound, OperationIsNotAllowed:
+		there = "Have the computer's fingerprint added at the key's manager."
 	case StorageCorrupted, InternalError:
 		there = "Have the key's manager looked at: its log says what is wrong."
 	}

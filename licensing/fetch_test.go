@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -355,5 +356,46 @@ func TestFetchedForRemovedRecipient(t *testing.T) {
 		d, err := desk.Detach(w.ctx, request, askedOnce)
 		w.ok(err)
 		w.ok(laptop.Install(w.ctx, d.License, nil))
+	})
+}
+
+// Close gives up what an operation enters while another manager waits for its request,
+// however long the own anchor takes for it.
+func TestCloseWhileAskedIsEntered(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, desk, laptop, _ := across(w)
+		desk.safe.SetDelay(time.Hour, 0)
+		done := make(chan error, 1)
+		go func() {
+			_, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce)
+			done <- err
+		}()
+		time.Sleep(5 * time.Second)
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		began := time.Now()
+		desk.Close(ctx)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		w.refused(<-done, licensing.ErrUnknown)
+		desk.safe.SetDelay(0, 0)
+	})
+}
+
+// An own anchor that is slow is not taken for the other manager's silence.
+func TestOwnAnchorIsSlow(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, desk, laptop, _ := across(w)
+		desk.safe.SetDelay(16*time.Second, 0)
+		_, err := desk.Detach(w.ctx, office.request(laptop, 1), askedOnce)
+		w.refused(err, licensing.ErrUnknown)
+		if strings.Contains(err.Error(), "cannot be reached") {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		w.turn(time.Minute)
+		_, err = desk.Detach(w.ctx, office.request(laptop, 1), askedOnce)
+		w.ok(err)
 	})
 }

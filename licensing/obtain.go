@@ -35,7 +35,7 @@ func (m *Manager) obtain(ctx context.Context, i *detach.Intent) (*detach.Install
 	if err := document.Decode("intent", i.Ask, document.MaxPeerMessage, &ask); err != nil {
 		return nil, err
 	}
-	check := func(ahead int64) error { return m.inTime(ahead, ask.Duration) }
+	check := func(_ context.Context, ahead int64) error { return m.inTime(ahead, ask.Duration) }
 	if !covers(i.Until, ask.Duration, now.Unix) {
 		if unsent {
 			return nil, cmp.Or(m.drop(ctx, i), errRecalled)

@@ -61,7 +61,7 @@ func (m *Manager) originsOf(ctx context.Context, key uint64) ([]*origin, error) 
 		switch {
 		case s.rests:
 		case !s.silent.IsZero():
-			message += fmt.Sprintf("; %s is silent since %s", s.name(), s.silent.UTC().Format(time.RFC3339))
+			message += fmt.Sprintf("; %s has not answered as a license manager since %s", s.name(), s.silent.UTC().Format(time.RFC3339))
 		case s.computer == nil:
 			message += fmt.Sprintf("; %s has not answered yet", s.name())
 		case s.problem != nil:
@@ -121,8 +121,9 @@ func (o *origin) name() string {
 }
 
 // ask makes a request of the origin. A failure is a [*peer.Error]. check may
-// refuse by what the greeting tells, before anything is asked.
-func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahead int64) error) ([]byte, error) {
+// refuse by what the greeting tells, before anything is asked; its context ends when the
+// manager is closed.
+func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ctx context.Context, ahead int64) error) ([]byte, error) {
 	m, encoded := o.manager, document.Encode(body)
 	if o.own() {
 		state, _ := m.local.Read()
@@ -164,7 +165,7 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ahea
 			continue
 		}
 		if check != nil {
-			if err := check(g.Ahead); err != nil {
+			if err := check(ctx, g.Ahead); err != nil {
 				return nil, &peer.Error{Address: s.address, Err: err}
 			}
 		}
