@@ -112,7 +112,8 @@ func (s *slot) announce(ctx context.Context, m *Manager, a *announcement) error 
 }
 
 // settled forgets the announcement: what became of it has been shown. Where that fails
-// its request key stays what it is to this request alone.
+// its request key stays what it is to this request alone, and the next start reads anew
+// what cannot be read.
 func (s *slot) settled(ctx context.Context, m *Manager) {
 	s.mu.Lock()
 	none := s.announced == nil && s.garbled == nil
@@ -121,13 +122,14 @@ func (s *slot) settled(ctx context.Context, m *Manager) {
 		return
 	}
 	err := m.store.Update(ctx, func(w storage.Writer) error { return w.Delete(announcementKey(s.info.ID)) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.garbled = nil
 	if err != nil {
 		m.opts.Logger.Info("a pool license stays announced", "key", s.info.ID, "error", err)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.announced, s.garbled = nil, nil
+	s.announced = nil
 }
 
 func (s *slot) announcement() *announcement {

@@ -399,3 +399,50 @@ func TestAnnouncementWhenTheKeyComes(t *testing.T) {
 	s.refused(s.renameOnce(), licensing.InvalidParameter)
 	s.checkPromises()
 }
+
+// stubborn is a store that deletes no announcement the first few times.
+type stubborn struct {
+	storage.Store
+	left atomic.Int64
+}
+
+type stubbornWriter struct {
+	storage.Writer
+	of *stubborn
+}
+
+func (w stubbornWriter) Delete(key string) error {
+	if strings.HasSuffix(key, "/announced") && w.of.left.Add(-1) >= 0 {
+		return &storage.Error{Op: "delete", Key: key, Err: errors.New("injected failure")}
+	}
+	return w.Writer.Delete(key)
+}
+
+func (u *stubborn) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	return u.Store.Update(ctx, func(w storage.Writer) error { return fn(stubbornWriter{w, u}) })
+}
+
+// Once the key has shown its pool, an announcement that cannot be read bars nothing any
+// more, even where the store does not let go of it.
+func TestUnreadableAnnouncementStays(t *testing.T) {
+	s := newStage(t)
+	file := s.office.pool(feature(1, 5))
+	for n := 0; len(s.office.announced()) == 0; n++ {
+		s.doubtful(file, n)
+	}
+	s.office.crash()
+	s.office.keys[0].Unplug()
+	at := s.office.announced()[0]
+	s.ok(s.office.disk.Update(s.ctx, func(w storage.Writer) error { return w.Put(at, nil) }))
+	disk := &stubborn{Store: s.office.disk}
+	disk.left.Store(1)
+	s.office.disk = disk
+	s.ok(s.office.boot())
+	s.refused(s.renameOnce(), licensing.ErrDamaged, licensing.ErrUnknown)
+	s.ok(s.office.keys[0].Plug())
+	s.office.detach(s.laptop, 1)
+	s.ok(s.renameOnce())
+	if left := s.office.announced(); len(left) != 1 || disk.left.Load() != 0 {
+		t.Errorf("announced are %v", left)
+	}
+}

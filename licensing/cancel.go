@@ -140,7 +140,9 @@ func (m *Manager) DownloadCancelled(ctx context.Context, licenseID uint64) (Buff
 }
 
 // ForgetCancelled deletes the record of a cancelled license and with it the
-// return. The license stays given back: it can never be installed here again.
+// return. The license stays given back: it can never be installed here again. A return
+// that is still to be handed over to another manager is not handed over any more: where
+// its file was not carried there, the seats come home at the death time.
 // It fails with NoResultsFound.
 func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *ChangeOptions) (err error) {
 	const op = "forget cancelled"

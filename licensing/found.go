@@ -76,11 +76,13 @@ func plain(err error) string {
 		return "its answer cannot be used: " + doc.Error()
 	case errors.As(err, &own):
 		return own.Message
+	case errors.Is(err, errLate):
+		return errLate.Error()
 	}
 	return "it does not answer"
 }
 
-// Len and At implement [sequence].
+// Len and From implement [sequence].
 func (c computers) Len() int { return c.book.Len() + len(c.found) }
 
 func (c computers) From(i int) iter.Seq[Computer] {
@@ -102,7 +104,9 @@ func (c computers) From(i int) iter.Seq[Computer] {
 // show shows a computer of the book, and what is seen of its manager.
 func (c computers) show(known *fingerprint.Computer) Computer {
 	out := showComputer(known)
-	at := slices.IndexFunc(c.seen, func(s sight) bool { return s.computer.Computer.ID == known.ID && sameKeys(s.computer, known.Fingerprint()) })
+	at := slices.IndexFunc(c.seen, func(s sight) bool {
+		return s.computer.Computer.ID == known.ID && sameKeys(s.computer, known.Fingerprint())
+	})
 	if at >= 0 {
 		out.see(c.seen[at])
 	}

@@ -107,3 +107,70 @@ func TestTheFirstListNamesTheSilent(t *testing.T) {
 		})
 	}
 }
+
+// A manager that always answers, and takes longer for it than a list waits, is not silent.
+func TestSlowIsNotSilent(t *testing.T) {
+	inBubble(t, func(w *world) {
+		_, laptop, n := two(w)
+		through := n.exchange(laptop)
+		w.ok(laptop.Close(w.ctx))
+		laptop.opts.Peers.Exchange = func(ctx context.Context, address string, message []byte) ([]byte, error) {
+			select {
+			case <-time.After(600 * time.Millisecond): // and there are two to a question
+				return through(ctx, address, message)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		laptop.reopen()
+		w.await("the laptop sees the key", func() bool { return laptop.sees(worldKey) })
+		for range 20 {
+			time.Sleep(7 * time.Second)
+			w.turn(7 * time.Second)
+			l, err := laptop.Features(w.ctx, licensing.Filter{})
+			w.ok(err)
+			if len(l.Silent) > 0 {
+				t.Errorf("called silent: %+v", l.Silent)
+			}
+		}
+	})
+}
+
+// An address that is announced again and again, and at which nobody ever answers, is named
+// and waited for at first only.
+func TestAnnouncedInVain(t *testing.T) {
+	inBubble(t, func(w *world) {
+		_, laptop, _ := two(w)
+		w.ok(laptop.Close(w.ctx))
+		laptop.opts.Peers.Addresses = nil
+		laptop.opts.Peers.Browse = func(ctx context.Context, found func(string)) error {
+			for {
+				found("NOWHERE")
+				select {
+				case <-time.After(time.Minute):
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		}
+		var asked atomic.Int64
+		laptop.opts.Peers.Exchange = func(context.Context, string, []byte) ([]byte, error) {
+			asked.Add(1)
+			return nil, errLine
+		}
+		laptop.reopen()
+		for s := range 600 {
+			began := time.Now()
+			l, err := laptop.Features(w.ctx, licensing.Filter{})
+			w.ok(err)
+			if s >= 60 && (len(l.Silent) > 0 || time.Since(began) > 0) {
+				t.Fatalf("after %d s a list takes %v and names %+v", s, time.Since(began), l.Silent)
+			}
+			time.Sleep(time.Second)
+			w.turn(time.Second)
+		}
+		if n := asked.Load(); n < 600/10 {
+			t.Errorf("asked %d times in ten minutes", n)
+		}
+	})
+}

@@ -19,7 +19,9 @@ import (
 // here.
 func (m *Manager) detachOnline(ctx context.Context, op string, r DetachRequest, request detach.DetachRequest) (*Detached, error) {
 	if r.Recipient != m.self.id() {
-		return nil, refuse(op, OperationIsNotAllowed, "online, a seat can only be detached to this computer, lmsId %d", m.self.id())
+		no := refuse(op, OperationIsNotAllowed, "online, a seat can only be detached to this computer, lmsId %d", m.self.id())
+		no.Advice = "Ask that computer's manager, or detach offline and carry the file there."
+		return nil, no
 	}
 	state, now := m.local.Read()
 	if in, err := state.Obtained(request.Request, now.Unix); err != nil {

@@ -164,9 +164,9 @@ func (p *peers) found(address string) {
 	defer p.mu.Unlock()
 	if s := p.at[address]; s != nil || p.closed {
 		if s != nil {
+			alone := s.now.rests && time.Since(s.announced) >= restAfter
 			s.heard, s.announced = true, time.Now()
-			if s.now.rests {
-				s.now.rests = false
+			if alone {
 				select {
 				case s.wake <- struct{}{}:
 				default: // it is being woken

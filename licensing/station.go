@@ -68,6 +68,7 @@ type seen struct {
 	had      []uint64              // the ids of its keys, where it was seen before
 	told     int                   // what they came in, bytes
 	polled   time.Duration         // by the steady clock; when it answered last, 0 where its news are out of date
+	took     time.Duration         // to answer then
 }
 
 // sight is a station as it was seen at one moment.
@@ -117,7 +118,6 @@ func (p *peers) watch(s *station) {
 		case <-timer.C:
 		case <-s.wake:
 			timer.Stop()
-			failures = 0
 		case <-p.ctx.Done():
 			timer.Stop()
 			return
@@ -157,6 +157,7 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 	if young {
 		return nil
 	}
+	began := time.Now()
 	g, err := p.self.Greet(ctx, p.opts.Exchange, s.address)
 	if err == nil && g.Is(p.self.Sign.Public().(ed25519.PublicKey)) {
 		p.mu.Lock()
@@ -223,7 +224,10 @@ func (p *peers) poll(ctx context.Context, s *station, fresh time.Duration) error
 		keys, told, problem = nil, 0, errors.New("what the managers on the network tell of their keys is too much")
 	}
 	last := was.computer
-	s.now = seen{computer: g.Fingerprint, problem: problem, ahead: g.Ahead, keys: keys, told: told, polled: max(1, elapsed())}
+	s.now = seen{
+		computer: g.Fingerprint, problem: problem, ahead: g.Ahead, keys: keys, told: told,
+		polled: max(1, elapsed()), took: time.Since(began),
+	}
 	s.heard = true
 	p.meet(s)
 	if last != nil && !sameKeys(last, g.Fingerprint) {
@@ -280,12 +284,12 @@ func (p *peers) refresh(ctx context.Context, all bool) {
 }
 
 // late notes those that were waited for in vain since began, unless they have answered or
-// turned silent just now.
+// turned silent just now, or are known to take their time.
 func (p *peers) late(asked map[*station]sight, began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for s, was := range asked {
-		if s.now.silent.IsZero() && s.now.late.IsZero() && s.now.polled == was.polled {
+		if s.now.silent.IsZero() && s.now.late.IsZero() && s.now.polled == was.polled && s.now.took < listWithin/2 {
 			s.now.late = began
 		}
 	}
