@@ -218,6 +218,14 @@ var failures = []failure{
 		mend: func(*testing.T, *stand) {},
 	},
 	{
+		name: "a page comes instead of the answer",
+		strike: func(_ *stand, _ step, f *netlab.Fault) func() {
+			f.Page = "<html>hello</html>"
+			return func() {}
+		},
+		mend: func(*testing.T, *stand) {},
+	},
+	{
 		name: "the message comes once more, late",
 		strike: func(s *stand, _ step, f *netlab.Fault) func() {
 			f.Copy = 3 * time.Second

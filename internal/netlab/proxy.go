@@ -45,12 +45,17 @@ type Fault struct {
 	// Copy, if not zero, passes before the request reaches the server once more,
 	// whatever became of the first. Nobody hears that answer.
 	Copy time.Duration
+	// Page, if not empty, is what the asker gets instead of an answer or a cut, as from a
+	// web server on the way.
+	Page string
 	// Served is called when the server has answered, before the asker hears of it.
 	Served func()
 }
 
 // is reports whether the fault is one.
-func (f Fault) is() bool { return f.Phase != Pass || f.Delay > 0 || f.Copy > 0 || f.Served != nil }
+func (f Fault) is() bool {
+	return f.Phase != Pass || f.Delay > 0 || f.Copy > 0 || f.Page != "" || f.Served != nil
+}
 
 // Judge chooses the fault for the nth request, counted from 1. It is called for
 // one request at a time and may read its body.
@@ -163,7 +168,11 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.Phase == CutBefore {
-		cut(w, nil)
+		if f.Page != "" {
+			io.WriteString(w, f.Page)
+		} else {
+			cut(w, nil)
+		}
 		return
 	}
 	answer, err := p.ask(r, body)
@@ -171,6 +180,8 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 		f.Served()
 	}
 	switch {
+	case f.Page != "":
+		io.WriteString(w, f.Page)
 	case err != nil, f.Phase == CutAfter:
 		cut(w, nil)
 	case f.Phase == CutHalfway:

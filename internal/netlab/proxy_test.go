@@ -102,6 +102,18 @@ func TestProxyPhases(t *testing.T) {
 	}
 }
 
+func TestProxyPage(t *testing.T) {
+	const page = "<html>"
+	for phase, want := range map[Phase]int64{Pass: 1, CutBefore: 0, CutAfter: 1, CutHalfway: 1} {
+		proxy, acted, client := stand(t)
+		proxy.FailNth(1, Fault{Phase: phase, Page: page})
+		status, body, err := post(client, proxy.URL(), "body")
+		if status != http.StatusOK || strings.TrimSpace(body) != page || err != nil || acted.Load() != want {
+			t.Errorf("%v: %d %q, %v; the server acted %d times, want %d", phase, status, body, err, acted.Load(), want)
+		}
+	}
+}
+
 // TestProxyLoop is the loop that users write: fail the nth request until no
 // fault fires any more.
 func TestProxyLoop(t *testing.T) {
