@@ -140,6 +140,9 @@ func (o *player) expectDetach(req licensing.DetachRequest, to *player, key strin
 			allowed = append(allowed, licensing.InvalidParameter)
 		case alive && s.home:
 			allowed = append(allowed, licensing.InvalidUpdateOrAlreadyInstalled)
+			if !o.loaded { // as without the key: what came home last is in doubt
+				before, allowed = s, append(allowed, licensing.OK)
+			}
 		case alive:
 			before, allowed = s, append(allowed, licensing.OK)
 		}
