@@ -107,7 +107,7 @@ func fail(op string, err error) error {
 		e.Code, e.Message = RequestFailed, "given up before it was done; nothing happened"
 	case errors.Is(err, ledger.ErrClock):
 		e.Code, e.Message = RTCError, err.Error()
-		e.Advice = "Set this computer's clock right. If it is right, end the program and start it again."
+		e.Advice = "Set this computer's clock right. If it was set right while the program ran, end it and start it again."
 		return e
 	case errors.Is(err, device.ErrWornOut):
 		e.Code, e.Message = StorageCorrupted, wornText

@@ -248,7 +248,7 @@ func refusedBy(at *origin, r *peer.Refused) error {
 	case NoService:
 		there = "Have the key plugged in at its manager, and ask again."
 	case NoResultsFound, OperationIsNotAllowed:
-		there = "Have the computer's fingerprint added at the key's manager."
+		there = "Have the computer's fingerprint added at the key's manager; where it is known there by other keys, removed first."
 	case StorageCorrupted, InternalError:
 		there = "Have the key's manager looked at: its log says what is wrong."
 	}

@@ -117,9 +117,9 @@ func (c computers) show(known *fingerprint.Computer) Computer {
 func (p *peers) silent() (list []Computer) {
 	for _, s := range p.stations() {
 		switch {
-		case s.silent.IsZero() && s.late.IsZero(), s.rests, s.before && !s.fixed: // of what that one had nothing is shown
+		case !s.quiet(), s.rests, s.before && !s.fixed: // of what that one had nothing is shown
 			continue
-		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return o.silent.IsZero() && o.late.IsZero() }):
+		case s.computer != nil && slices.ContainsFunc(p.of(s.computer.Computer.Sign), func(o sight) bool { return !o.quiet() }):
 			continue // it does, elsewhere
 		case s.silent.IsZero():
 			s.silent, s.problem = s.late, errLate

@@ -26,7 +26,7 @@ type Filter struct {
 // made while they are read, from the state of when the list was made.
 type List[T any] struct {
 	Total  int        // before paging
-	Silent []Computer // managers elsewhere that did not answer: what they have is as it was when they last did
+	Silent []Computer // managers elsewhere that do not answer: what they have is as it was when they last did
 	items  iter.Seq[T]
 }
 

@@ -168,6 +168,7 @@ func (o *origin) ask(ctx context.Context, verb uint32, body any, check func(ctx 
 			if err := check(ctx, g.Ahead); err != nil {
 				return nil, &peer.Error{Address: s.address, Err: err}
 			}
+			began = time.Now() // that was no time of theirs
 		}
 		defer m.peers.changed(s.station)
 		answer, err := m.peers.self.Ask(ctx, m.peers.opts.Exchange, s.address, g, verb, encoded)

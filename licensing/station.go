@@ -82,6 +82,12 @@ func (s seen) has(key uint64) bool {
 	return slices.Contains(s.had, key) || slices.ContainsFunc(s.keys, func(k remoteKey) bool { return k.ID == key })
 }
 
+// quiet reports whether nothing is heard from there: it is silent, or a list has waited in
+// vain for an answer that comes sooner as a rule.
+func (s seen) quiet() bool {
+	return !s.silent.IsZero() || !s.late.IsZero() && s.took < listWithin/2
+}
+
 // age is how old the sight's news are.
 func (s sight) age(clock ledger.Wall) time.Duration { return clock.Elapsed() - s.polled }
 
@@ -284,12 +290,12 @@ func (p *peers) refresh(ctx context.Context, all bool) {
 }
 
 // late notes those that were waited for in vain since began, unless they have answered or
-// turned silent just now, or are known to take their time.
+// turned silent just now.
 func (p *peers) late(asked map[*station]sight, began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for s, was := range asked {
-		if s.now.silent.IsZero() && s.now.late.IsZero() && s.now.polled == was.polled && s.now.took < listWithin/2 {
+		if s.now.silent.IsZero() && s.now.late.IsZero() && s.now.polled == was.polled {
 			s.now.late = began
 		}
 	}
