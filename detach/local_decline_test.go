@@ -56,22 +56,31 @@ func TestDeclineUnusable(t *testing.T) {
 	}
 }
 
-// A request key that was free again when the declined license had died, and was used for
-// another request, stays with that one when the return is handed over.
-func TestDeclinedRequestKeyUsedAnew(t *testing.T) {
-	w := newLocalWorld(t)
-	w.intend(w.wish(1, 5, asked(1, 1)))
-	l := w.issue(1, 1, func(t *document.Terms) { t.Duration, t.Death = 60, t.Issued+60 })
-	back := w.sign(l)
-	w.must(w.state.Decline(1<<40+5, l, back, document.Hash{7}))
-	w.now += 61
-	w.must(w.state.answered(asked(1, 2), nil, w.now))
-	w.must(w.state.SettleReturned(1<<40+5, w.receipt(1, back)), nil)
-	if known, err := w.state.Asked(asked(1, 2), w.now); !known || err != nil {
-		t.Errorf("the second request, which was answered, is known %v, %v", known, err)
+// A request key that was free again when the declined license had died stays free, or with
+// the request that it was used for meanwhile, when the return is handed over.
+func TestDeclinedRequestKeyLapsed(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		w := newLocalWorld(t)
+		w.intend(w.wish(1, 5, asked(1, 1)))
+		l := w.issue(1, 1, func(t *document.Terms) { t.Duration, t.Death = 60, t.Issued+60 })
+		back := w.sign(l)
+		w.must(w.state.Decline(1<<40+5, l, back, document.Hash{7}))
+		w.now += 61
+		if anew {
+			w.must(w.state.answered(asked(1, 2), nil, w.now))
+		}
+		w.must(w.state.SettleReturned(1<<40+5, w.receipt(1, back)), nil)
+		if known, err := w.state.Asked(asked(1, 2), w.now); known != anew || err != nil {
+			t.Errorf("used anew %v: another request under it is known %v, %v", anew, known, err)
+		}
+		known, err := w.state.Asked(asked(1, 1), w.now)
+		switch {
+		case anew:
+			wantCode(t, err, code.InvalidParameter)
+		case known || err != nil:
+			t.Errorf("the request that was over is known %v, %v", known, err)
+		}
 	}
-	_, err := w.state.Asked(asked(1, 1), w.now)
-	wantCode(t, err, code.InvalidParameter)
 }
 
 // Who answers with a license of his own making that has another's id keeps nobody from
@@ -232,18 +241,4 @@ func TestDeclinedHadNothing(t *testing.T) {
 	w.now += 60
 	w.must(w.state.Mark(60, 600), nil)
 	wantCode(t, w.state.WhyNot(vendorCode, 16, 8), code.DetachedLicenseExpired)
-}
-
-// One that is free when the return is handed over stays free.
-func TestDeclinedRequestKeyFree(t *testing.T) {
-	w := newLocalWorld(t)
-	w.intend(w.wish(1, 5, asked(1, 1)))
-	l := w.issue(1, 1, func(t *document.Terms) { t.Duration, t.Death = 60, t.Issued+60 })
-	back := w.sign(l)
-	w.must(w.state.Decline(1<<40+5, l, back, document.Hash{7}))
-	w.now += 61
-	w.must(w.state.SettleReturned(1<<40+5, w.receipt(1, back)), nil)
-	if known, err := w.state.Asked(asked(1, 2), w.now); known || err != nil {
-		t.Errorf("another request under it: known %v, %v", known, err)
-	}
 }

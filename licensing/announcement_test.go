@@ -18,6 +18,18 @@ import (
 	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
+// leftAnnounced ends the office while a pool license is announced, and takes its key away.
+func (s *stage) leftAnnounced() (file licensing.Buffer) {
+	s.Helper()
+	file = s.office.pool(feature(1, 5))
+	for n := 0; len(s.office.announced()) == 0; n++ {
+		s.doubtful(file, n)
+	}
+	s.office.crash()
+	s.office.keys[0].Unplug()
+	return file
+}
+
 // announced gives the keys of the store under which pool licenses are announced.
 func (m *machine) announced() (keys []string) {
 	m.w.Helper()
@@ -298,12 +310,7 @@ func TestUnreadableAnnouncement(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
 			var log bytes.Buffer
-			file := s.office.pool(feature(1, 5))
-			for n := 0; len(s.office.announced()) == 0; n++ {
-				s.doubtful(file, n)
-			}
-			s.office.crash()
-			s.office.keys[0].Unplug()
+			s.leftAnnounced()
 			at := s.office.announced()[0]
 			s.ok(s.office.disk.Update(s.ctx, func(w storage.Writer) error {
 				b, err := w.Get(at)
@@ -381,12 +388,7 @@ func (r unreadableReader) Get(key string) ([]byte, error) {
 // first read again.
 func TestAnnouncementWhenTheKeyComes(t *testing.T) {
 	s := newStage(t)
-	file := s.office.pool(feature(1, 5))
-	for n := 0; len(s.office.announced()) == 0; n++ {
-		s.doubtful(file, n)
-	}
-	s.office.crash()
-	s.office.keys[0].Unplug()
+	file := s.leftAnnounced()
 	disk := &unreadable{Store: s.office.disk}
 	s.office.disk = disk
 	s.ok(s.office.boot())
@@ -426,12 +428,7 @@ func (u *stubborn) Update(ctx context.Context, fn func(storage.Writer) error) er
 // more, even where the store does not let go of it.
 func TestUnreadableAnnouncementStays(t *testing.T) {
 	s := newStage(t)
-	file := s.office.pool(feature(1, 5))
-	for n := 0; len(s.office.announced()) == 0; n++ {
-		s.doubtful(file, n)
-	}
-	s.office.crash()
-	s.office.keys[0].Unplug()
+	s.leftAnnounced()
 	at := s.office.announced()[0]
 	s.ok(s.office.disk.Update(s.ctx, func(w storage.Writer) error { return w.Put(at, nil) }))
 	disk := &stubborn{Store: s.office.disk}
