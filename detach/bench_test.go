@@ -1,8 +1,12 @@
 package detach
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/sojournlm/sojourn/internal/document"
@@ -81,6 +85,66 @@ func BenchmarkPage(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkCancelledPage makes pages of 50 as JSON of what a list of cancelled licenses
+// shows, from the first to the last one of the list in turn. "ratio" is the cost by
+// that of the shorter list.
+func BenchmarkCancelledPage(b *testing.B) {
+	type shown struct{ License, Origin uint64 }
+	const limit, spots = 50, 20
+	var short float64
+	for _, many := range []int{1_000, 1_000_000} {
+		b.Run(fmt.Sprintf("licenses=%d", many), func(b *testing.B) {
+			state := bigLocal(b, many)
+			runtime.GC() // what building left behind is not the page's
+			b.ReportAllocs()
+			spot := 0
+			for b.Loop() {
+				list := state.CancelledList()
+				spot = (spot + 1) % spots
+				page := make([]shown, 0, limit)
+				for r := range list.From(spot * (list.Len() - limit) / (spots - 1)) {
+					t := r.Return.Terms()
+					if page = append(page, shown{t.License, t.Key}); len(page) == limit {
+						break
+					}
+				}
+				if err := json.NewEncoder(io.Discard).Encode(page); err != nil || len(page) < limit {
+					b.Fatalf("a page of %d: %v", len(page), err)
+				}
+			}
+			cost := float64(b.Elapsed().Nanoseconds()) / float64(b.N)
+			if short == 0 {
+				short = cost
+			}
+			b.ReportMetric(cost/short, "ratio")
+			runtime.KeepAlive(state)
+		})
+	}
+}
+
+// bigLocal is the state of a computer where many licenses were given back, in no
+// order. To sign and seal them all would take an hour: they are copies of one, with
+// another id and time.
+func bigLocal(b *testing.B, many int) *Local {
+	w := newLocalWorld(b)
+	license := w.issue(1, 1)
+	w.must(nil, w.install(license))
+	r, err := w.cancel(license.Terms.License, document.RequestKey{})
+	w.must(nil, err)
+	state := w.state.Clone()
+	one := state.named(heldCancelled, license.Terms.License)
+	for _, at := range rand.New(rand.NewPCG(0, 0)).Perm(many) {
+		h := *one
+		h.license += uint64(at + 1)
+		h.features = slices.Clone(h.features)
+		copied, err := document.ParseReturn(r.Bytes())
+		w.must(nil, err)
+		h.cancelled = &CancelledRecord{copied, start + int64(at/10), h.cancelled.Origin}
+		state.become(nil, &h)
+	}
+	return state
 }
 
 // BenchmarkSearch scans a million licenses for a host's name.
