@@ -155,7 +155,8 @@ func (c *client) detached(r licensing.DetachRequest, recipient int, d *licensing
 		note(isFull, end, nil)
 	case code == licensing.CancelPreviousDetachRequired:
 		note(isHeld, end, nil)
-	case !r.Offline && code == licensing.DetachedLicenseExpired: // the clock here is ahead: it is undone
+	case !r.Offline && (code == licensing.DetachedLicenseExpired || code == licensing.InvalidUpdateOrAlreadyInstalled):
+		// The clock here is ahead, and it is undone; or it came as a file before the answer and was given back.
 		maybe := func(e *event) { e.maybe = true }
 		note(leaves, open, maybe)
 		note(comesHome, open, maybe)

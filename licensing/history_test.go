@@ -17,6 +17,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/sojournlm/sojourn/device"
+	"github.com/sojournlm/sojourn/internal/peer"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/licensing/issuer"
 	"github.com/sojournlm/sojourn/storage/memory"
@@ -485,10 +486,14 @@ func (h *history) quiet() {
 		h.mu.Lock()
 		l := h.lents[e.license]
 		h.mu.Unlock()
+		now := h.clock.Now()
 		if e.verb == comesHome && l != nil && (l.short || l.forgotten.Load()) { // then it comes home when it dies
 			e.maybe = true
+			if e.late == 0 { // or by a copy of its return that is still on its way
+				e.late = now.Add(peer.NonceLife).Unix()
+			}
 		}
-		return e.late > h.clock.Now().Unix()
+		return e.late > now.Unix()
 	})
 	h.read()
 	h.grants()
