@@ -259,7 +259,7 @@ func (l *Local) applyClosed(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if b.Until < 0 {
+	if b.Until < 0 || b.Until > document.MaxTime {
 		return fmt.Errorf("closed with grants until %d", b.Until)
 	}
 	l.isClosed, l.grantsUntil, l.grantLength = true, b.Until, 0

@@ -122,7 +122,11 @@ func (l *Local) remakeInstalled(at ledger.Position, body []byte) ([][]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := l.verifier(license)(); err != nil {
+	genuine := l.verifier(license)
+	if l.vendor(license.Terms.Vendor) == nil { // the program that installed it trusted others; it grants nothing here
+		genuine = license.VerifyKey
+	}
+	if err := genuine(); err != nil {
 		return nil, err
 	}
 	return l.Install(license, b.Request, at.Time)

@@ -14,6 +14,7 @@ import (
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/licensing"
 	"github.com/sojournlm/sojourn/storage/memory"
+	"github.com/sojournlm/sojourn/transport/simulator"
 )
 
 // forger is an office of somebody who gives himself out for the world's vendor, by a
@@ -104,10 +105,34 @@ func TestForgedLicenseIsNotGranted(t *testing.T) {
 	w.checkPromises()
 }
 
+// A batch with a license that the anchor has not signed is no damage to a program that
+// does not trust the license's vendor (any more): it signs it, and grants nothing.
+func TestUnsignedLicenseOfAForgottenVendor(t *testing.T) {
+	w := newWorld(t)
+	office := w.office(feature(1, 3))
+	laptop := w.laptop("LAPTOP", office)
+	d := office.detach(laptop, 1)
+	laptop.safe.FailNth(0, simulator.PullFirst)
+	w.refused(laptop.Install(w.ctx, d.License, nil), licensing.ErrUnknown)
+	laptop.crash()
+	genuine := laptop.opts.Vendors
+	laptop.opts.Vendors = nil
+	laptop.reopen()
+	w.ok(laptop.know(office))
+	_, err := laptop.check(1)
+	w.notGenuine(err, d.LicenseID)
+	laptop.opts.Vendors = genuine
+	laptop.restart()
+	if _, err := laptop.check(1); err != nil {
+		t.Errorf("trusted again: %v", err)
+	}
+	w.checkPromises()
+}
+
 // A program without vendors, or with a vendor without a key, grants nothing.
 func TestNobodyTrustedGrantsNothing(t *testing.T) {
 	for name, vendors := range map[string]map[uint32]ed25519.PublicKey{
-		"none": nil, "another": {worldVendor + 1: make(ed25519.PublicKey, ed25519.PublicKeySize)},
+		"none": nil, "another": {worldVendor + 1: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public().(ed25519.PublicKey)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
