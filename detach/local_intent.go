@@ -152,6 +152,13 @@ func (l *Local) Abandoned(license, origin uint64) bool {
 	return h != nil && h.state == heldForgotten && !h.returned
 }
 
+// Unreturned reports whether a license was given back and its record is still there: its
+// origin has not signed for the return, as far as is known here.
+func (l *Local) Unreturned(license, origin uint64) bool {
+	h := l.held(license, origin)
+	return h != nil && h.state == heldCancelled
+}
+
 // Obtained gives the license that a request installed before, nil where it
 // installed none. The refusals are InvalidUpdateOrAlreadyInstalled where it was
 // given back, DetachedLicenseExpired and InvalidParameter.

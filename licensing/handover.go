@@ -87,8 +87,11 @@ func (m *Manager) lenderOf(ctx context.Context, state *detach.Local, t document.
 
 // given is the answer about a license whose return is no longer pending.
 func (m *Manager) given(op string, license, origin uint64) (*Cancelled, error) {
-	if state, _ := m.local.Read(); state.Abandoned(license, origin) {
+	switch state, _ := m.local.Read(); {
+	case state.Abandoned(license, origin):
 		return nil, refuse(op, DetachedLicenseNotFound, "license %d was given back, and the record of it was deleted before its return was handed over", license)
+	case state.Unreturned(license, origin):
+		return nil, refuse(op, DetachedLicenseExpired, "license %d was given back, and died before its return was handed over", license)
 	}
 	return &Cancelled{LicenseID: license}, nil
 }

@@ -238,6 +238,11 @@ func (c *client) cancel(offline bool) {
 	case before.any: // it is pending: given back for certain, and handed over by itself
 		c.note(isGiven, l, call, end, nil)
 		c.note(comesHome, l, call, open, nil)
+	case codeOf(err) == licensing.DetachedLicenseExpired: // given back or not: by the clock there it is over
+		c.note(isGiven, l, call, open, uncertainly)
+		if !offline {
+			c.note(comesHome, l, call, open, uncertainly)
+		}
 	case codeOf(err) == licensing.DetachedLicenseNotFound && l.forgotten.Load(): // by this too, perhaps, and is handed over by itself
 		c.note(isGiven, l, call, end, uncertainly)
 		if !offline {
@@ -246,7 +251,7 @@ func (c *client) cancel(offline bool) {
 	case codeOf(err) == licensing.DetachedLicenseNotFound:
 		c.note(isGone, l, call, end, nil)
 	default:
-		c.h.excused("cancel", err, licensing.ServerNotFound, licensing.NoService, licensing.RequestFailed, licensing.DetachedLicenseExpired)
+		c.h.excused("cancel", err, licensing.ServerNotFound, licensing.NoService, licensing.RequestFailed)
 	}
 }
 

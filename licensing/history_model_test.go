@@ -45,10 +45,11 @@ type shelf struct {
 	max    int
 	now    int64
 	stays  [historyComputers]stay
-	ending int       // seats of returned licenses whose last grant may still live
+	ending int       // seats of returned licenses whose last grant may still live: free, or not yet
 	doubts [4]uint64 // a bit for each event that may still happen
 }
 
+// free is how many seats are free for certain.
 func (p shelf) free() int {
 	free := p.max - p.ending
 	for _, s := range p.stays {
@@ -117,6 +118,9 @@ func (e event) String() string {
 	if e.time != 0 {
 		s += fmt.Sprint(", ", e.time)
 	}
+	if e.death != 0 {
+		s += fmt.Sprint(", until ", e.death)
+	}
 	if e.why != "" {
 		s += "; answered: " + e.why
 	}
@@ -137,8 +141,8 @@ func (s stay) is(e event) bool {
 }
 
 // shelves are the states that a pool may be in, each once. What may still happen
-// need not, so a state says nothing new where another one differs only in leaving
-// more in doubt.
+// need not, and what may be free may be found free, so a state says nothing new where
+// another one differs only in leaving more open.
 type shelves []shelf
 
 func (p shelf) within(q shelf) bool {
@@ -147,7 +151,10 @@ func (p shelf) within(q shelf) bool {
 			return false
 		}
 	}
-	p.doubts = q.doubts
+	if p.ending > q.ending {
+		return false
+	}
+	p.doubts, p.ending = q.doubts, q.ending
 	return p == q
 }
 
@@ -219,7 +226,10 @@ func (all shelves) step(e event, doubts []event) (next shelves) {
 			}
 			return possible
 		}
-		if !enter(shelves{p}.closure(doubts, concerns)) && (e.verb == leaves || e.verb == isFull || e.verb == freeIs) { // seats elsewhere matter
+		possible := enter(shelves{p}.closure(doubts, concerns))
+		switch free := p.free(); {
+		case e.verb == leaves && (!possible || free < e.seats), e.verb == freeIs && (!possible || free != e.seats),
+			e.verb == isFull && !possible: // seats elsewhere matter
 			enter(shelves{p}.closure(doubts, func(event) bool { return true }))
 		}
 	}
@@ -256,7 +266,7 @@ func (p shelf) compare(q shelf) int {
 
 // step gives the states that an event leads to: none where it cannot happen.
 func (p shelf) step(e event) (next []shelf) {
-	s := p.stays[e.computer]
+	s, ending := p.stays[e.computer], p.ending
 	same := s.is(e)
 	sure := same && (e.license == 0 || s.license != 0) // else it may be another one that nobody was told of
 	become := func(at place) {
@@ -280,8 +290,9 @@ func (p shelf) step(e event) (next []shelf) {
 	switch e.verb {
 	case leaves:
 		death := p.now + e.duration
-		if s.at == atHome && p.free() >= e.seats && (e.death == 0 || e.death == death) {
+		if left := p.free() + p.ending - e.seats; s.at == atHome && left >= 0 && (e.death == 0 || e.death == death) {
 			q := p
+			q.ending = min(q.ending, left)
 			q.stays[e.computer] = stay{at: inFile, license: e.license, op: e.op, seats: e.seats, death: death}
 			next = append(next, q)
 		}
@@ -305,9 +316,7 @@ func (p shelf) step(e event) (next []shelf) {
 		if same && (s.at == givenBack || s.at == inFile && !e.named) { // undone without ever having worked
 			become(atHome)
 			if s.granted {
-				q := next[len(next)-1]
-				q.ending += s.seats
-				next = append(next, q)
+				next[len(next)-1].ending += s.seats
 			}
 		}
 		goOn(!sure && !e.strict)
@@ -333,7 +342,8 @@ func (p shelf) step(e event) (next []shelf) {
 	case isSpent:
 		goOn(!sure || s.at == givenBack)
 	case freeIs:
-		goOn(p.free() == e.seats)
+		p.ending += p.free() - e.seats
+		goOn(p.ending >= 0 && p.ending <= ending)
 	case outIs:
 		switch {
 		case e.license == 0:
@@ -354,11 +364,7 @@ func (p shelf) step(e event) (next []shelf) {
 				p.stays[i] = stay{}
 			}
 		}
-		for still := range p.ending + 1 {
-			q := p
-			q.ending = still
-			next = append(next, q)
-		}
+		goOn(true)
 	}
 	return next
 }
@@ -599,6 +605,18 @@ func TestHistoryChecker(t *testing.T) {
 			{12, 13, event{verb: outIs, computer: 2, license: 9}}, {14, 15, event{verb: timeIs, time: start.Unix() + 60}},
 			{16, 17, event{verb: outIs, computer: 2, license: 0}}, {18, 19, event{verb: timeIs, time: start.Unix() + 80}}, {20, 21, event{verb: freeIs, seats: 2}},
 		}, true},
+		"a seat of an ended grant": {[]at{
+			out(1, 2, 0, 7), out(1, 2, 1, 8), of(3, 4, getsIn, 0, 7), of(5, 6, mayRun, 0, 7), of(7, 8, isGiven, 0, 7), of(7, 8, comesHome, 0, 7),
+			of(9, 10, isFull, 2, 0), out(11, 12, 2, 9), {13, 14, event{verb: freeIs, seats: 0}},
+		}, true},
+		"the same seat twice": {[]at{
+			out(1, 2, 0, 7), out(1, 2, 1, 8), of(3, 4, getsIn, 0, 7), of(5, 6, mayRun, 0, 7), of(7, 8, isGiven, 0, 7), of(7, 8, comesHome, 0, 7),
+			out(9, 10, 2, 9), of(11, 12, isFull, 0, 0), out(13, 14, 0, 10),
+		}, false},
+		"full after it was free": {[]at{
+			out(1, 2, 0, 7), out(1, 2, 1, 8), of(3, 4, getsIn, 0, 7), of(5, 6, mayRun, 0, 7), of(7, 8, isGiven, 0, 7), of(7, 8, comesHome, 0, 7),
+			{9, 10, event{verb: freeIs, seats: 1}}, of(11, 12, isFull, 2, 0),
+		}, false},
 		"early expiry": {[]at{out(1, 2, 0, 7), {3, 4, event{verb: timeIs, time: start.Unix() + 59}}, {5, 6, event{verb: freeIs, seats: 2}}}, false},
 		"expiry":       {[]at{out(1, 2, 0, 7), {3, 4, event{verb: timeIs, time: start.Unix() + 60}}, {5, 6, event{verb: freeIs, seats: 2}}}, true},
 	} {
