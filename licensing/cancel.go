@@ -41,7 +41,7 @@ func (m *Manager) CancelDetach(ctx context.Context, req CancelRequest, opts *Cha
 		License uint64 `cbor:"2,keyasint"`
 	}{req.Offline, req.License})
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, m.unfit(op, err)
 	}
 	done, err := m.change(ctx, op, request)
 	if err != nil {
@@ -148,7 +148,7 @@ func (m *Manager) ForgetCancelled(ctx context.Context, licenseID uint64, opts *C
 	const op = "forget cancelled"
 	request, err := opts.request(op, licenseID)
 	if err != nil {
-		return fail(op, err)
+		return m.unfit(op, err)
 	}
 	done, err := m.change(ctx, op, request)
 	if err != nil {

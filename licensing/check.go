@@ -53,6 +53,9 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_
 	defer func() { done(err) }()
 	state, now := m.local.Read()
 	var why error = state.WhyNot(vendor, product, feature)
+	if errors.Is(why, FeatureNotFound) {
+		why = &advised{why, "Detach a license with this feature for this computer and install it here."}
+	}
 	for _, in := range state.Granting(vendor, product, feature) {
 		at, length, err := m.mayRun(in, product, feature, now)
 		if err == nil {

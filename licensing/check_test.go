@@ -528,6 +528,10 @@ func TestClosed(t *testing.T) {
 	s.ok(s.office.Close(s.ctx))
 	_, err := s.office.check(1)
 	s.refused(err, licensing.ErrClosed)
+	_, err = s.office.Detach(s.ctx, licensing.DetachRequest{}, nil) // whatever is wrong with it
+	s.refused(err, licensing.ErrClosed)
+	long := &licensing.ChangeOptions{RequestKey: strings.Repeat("k", licensing.MaxRequestKey+1)}
+	s.refused(s.office.Install(s.ctx, nil, long), licensing.ErrClosed)
 	_, err = s.office.Environment(s.ctx)
 	s.refused(err, licensing.ErrClosed)
 	_, err = s.office.Detach(s.ctx, s.office.request(s.laptop, 1), nil)

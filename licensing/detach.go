@@ -52,7 +52,8 @@ type Detached struct {
 type ChangeOptions struct {
 	// RequestKey makes a change safe to ask for again: the same key with the
 	// same request gives the same answer, also where there was nothing to do, and
-	// with another request is refused. Who asks while an earlier request under the
+	// with another request is refused. A license's file is the same license, sealed
+	// anew. Who asks while an earlier request under the
 	// key is under way, waited for or not, waits until it is known what became of
 	// that. It is kept until the license's death time, or for a day where no license
 	// is concerned. While a ledger here is rolled back, forked, damaged or written by
@@ -83,7 +84,7 @@ func (m *Manager) Detach(ctx context.Context, req DetachRequest, opts *ChangeOpt
 	const op = "detach"
 	request, err := req.request(opts)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, m.unfit(op, err)
 	}
 	done, err := m.change(ctx, op, request.Request)
 	if err != nil {

@@ -114,7 +114,11 @@ func fail(op string, err error) error {
 		e.Advice = "Ask the vendor for a new key. What is out stays valid until its death time."
 		return e
 	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrClosed):
-		e.Code, e.Message = StorageCorrupted, "the store refuses changes: "+err.Error()
+		e.Code, e.Message, e.Advice = StorageCorrupted, "the store refuses changes: "+err.Error(), "Open the store again, and the manager after it."
+		if errors.Is(err, storage.ErrFull) {
+			e.Advice = "Make room on the store's disk and ask again."
+		}
+		return e
 	case errors.Is(err, ledger.ErrClosed):
 		e.Code, e.Message, e.Err = RequestFailed, "the manager was closed meanwhile; nothing happened", ErrClosed
 	default:
@@ -208,7 +212,6 @@ var advice = map[Code]string{
 	InvalidParameter:                "Correct the named field and ask again.",
 	InternalError:                   "Please report this with the program's log.",
 	IncorrectResponseData:           "Pull the key out and plug it in again; if it stays, the key or its cable is faulty.",
-	NoLicenseAvailable:              "Detach a license for this computer and install it here.",
 	FeatureExpired:                  "Ask the vendor for an update of the key.",
 	FeatureInactive:                 "Wait until the feature's validity begins.",
 	NoService:                       "Plug the key in and ask again.",

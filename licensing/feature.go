@@ -25,7 +25,7 @@ type Feature struct {
 	RemoteMode      uint32    // mask: 1 local, 2 remote
 	ConsumptionMode uint32    // 0 per station, 1 per login, 2 per process
 	Max             uint32    // seats in all
-	Free            uint32    // seats that can be taken now
+	Free            uint32    // seats of the pool that are not out
 	Detached        uint32    // seats that are away
 	Overdrawn       uint32    // seats away beyond Max, after the vendor shrank the pool
 	MaxRuns         uint32    // 0: not limited by runs

@@ -13,6 +13,7 @@ import (
 	"github.com/sojournlm/sojourn/fingerprint"
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
+	"github.com/sojournlm/sojourn/storage"
 )
 
 // self is what the manager says of its own computer. It is made at Open and
@@ -34,7 +35,7 @@ func (s *self) id() uint64 {
 func (m *Manager) describe(ctx context.Context) error {
 	found, err := m.opts.Hardware.Components(ctx)
 	if err != nil {
-		return err
+		return hardwareFault(err)
 	}
 	if m.local.Refusal() == nil {
 		if err := m.identify(ctx); err != nil {
@@ -58,11 +59,17 @@ func (m *Manager) describe(ctx context.Context) error {
 		return err
 	}
 	_, err = m.local.Do(ctx, func(s *detach.Local, _ ledger.Moment) ([][]byte, error) { return s.Observe(f) })
-	if errors.Is(err, ledger.ErrClock) && state.Book().Local() != nil {
-		m.opts.Logger.Warn("the manager changes nothing until the clock is right", "error", err)
+	if err != nil && state.Book().Local() != nil && !errors.Is(err, storage.ErrUnknown) && ctx.Err() == nil {
+		// What is stored can be read all the same, and each change will say why it is refused.
+		m.opts.Logger.Warn("the manager goes on with the fingerprint of before, and may change nothing", "error", err)
 		return nil
 	}
 	return err
+}
+
+// hardwareFault is the error of a computer that does not say what it consists of.
+func hardwareFault(err error) error {
+	return &advised{fmt.Errorf("this computer's hardware: %w", err), "Let the program read what the error names, or set Options.Hardware."}
 }
 
 // identify makes the identity of a new manager.
@@ -230,7 +237,7 @@ func (m *Manager) changeComputer(ctx context.Context, op string, f fingerprint.F
 		Fingerprint []byte  `cbor:"4,keyasint"`
 	}{f.ID, f.HostName, f.Issued, f.Fingerprint})
 	if err != nil {
-		return fail(op, err)
+		return m.unfit(op, err)
 	}
 	done, err := m.change(ctx, op, request)
 	if err != nil {

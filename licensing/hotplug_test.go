@@ -270,7 +270,29 @@ func TestKeyInUseElsewhere(t *testing.T) {
 	key.Unplug()
 	want("pulled out again", "")
 	w.ok(other.Close())
+
+	// A program that starts then has not seen which key it is.
+	w.ok(office.Close(w.ctx))
+	office.crash()
 	w.ok(key.Plug())
+	other, err = office.bus.Open(w.ctx, key.BusID())
+	w.ok(err)
+	w.ok(office.boot())
+	for _, k := range collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{})) {
+		if !k.Inaccessible || !strings.Contains(k.Problem, transport.ErrBusy.Error()) {
+			t.Errorf("in use elsewhere at the start: %+v", k)
+		}
+	}
+	for _, id := range []uint64{worldKey, worldKey + 1} {
+		r := office.request(laptop, 1)
+		r.Key = id
+		_, err := office.Detach(w.ctx, r, nil)
+		var e *licensing.Error
+		if !errors.As(err, &e) || !strings.Contains(e.Message, transport.ErrBusy.Error()) || !strings.Contains(e.Advice, "what is plugged in") {
+			t.Errorf("in use elsewhere at the start: %#v", err)
+		}
+	}
+	w.ok(other.Close())
 	office.detach(laptop, 1)
 	for _, k := range collect[licensing.Key](w)(office.Keys(w.ctx, licensing.Filter{})) {
 		if k.Inaccessible || k.Problem != "" {

@@ -26,7 +26,7 @@ func (m *Manager) Install(ctx context.Context, file Buffer, opts *ChangeOptions)
 	const op = "install"
 	request, err := opts.request(op, []byte(file))
 	if err != nil {
-		return fail(op, err)
+		return m.unfit(op, err)
 	}
 	done, err := m.change(ctx, op, request)
 	if err != nil {
@@ -127,8 +127,9 @@ func (m *Manager) installPool(ctx context.Context, s *slot, e *document.Envelope
 			return err
 		}
 		if state.Counter() >= license.Head.Counter {
-			return &detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf(
-				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())}
+			return &advised{&detach.Refusal{Code: InvalidUpdateOrAlreadyInstalled, Message: fmt.Sprintf(
+				"pool license: update %d of key %d, it has update %d already", license.Head.Counter, s.info.ID, state.Counter())},
+				"If this very file was used before, nothing needs to be done; else ask the vendor for one with a higher counter."}
 		}
 	}
 	// To install is not done twice: what was pulled out and put in again is found out before.

@@ -70,7 +70,11 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	var keys []Key
 	slots, away := m.here()
 	for _, s := range slots {
-		keys = append(keys, s.describe())
+		k := s.describe()
+		if why := m.rack.unopened(); why != nil && k.Inaccessible && k.Problem == "" {
+			k.Problem = "it is pulled out, unless it is this: " + why.Error()
+		}
+		keys = append(keys, k)
 	}
 	state, now := m.local.Read()
 	for in := range state.AllInstalled() {
@@ -155,14 +159,25 @@ func (m *Manager) slot(ctx context.Context, id uint64) (*slot, error) {
 		return nil, &detach.Refusal{Code: CanNotDetachSomeFeatures, Message: fmt.Sprintf(
 			"%d is a license installed here: a detached license cannot be detached again", id)}
 	case s == nil:
-		return nil, &detach.Refusal{Code: DongleNotFound, Message: fmt.Sprintf("key %d was never seen here", id)}
+		return nil, m.unlessUnopened(DongleNotFound, fmt.Sprintf("key %d was never seen here", id))
 	case !s.accessible():
 		if why := s.whyNot(); why != nil {
-			return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is plugged in, and cannot be used: %v", id, why)}
+			return nil, &advised{&detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is plugged in, and cannot be used: %v", id, why)}, adviceUnopened}
 		}
-		return nil, &detach.Refusal{Code: NoService, Message: fmt.Sprintf("key %d is pulled out", id)}
+		return nil, m.unlessUnopened(NoService, fmt.Sprintf("key %d is pulled out", id))
 	}
 	return s, nil
+}
+
+const adviceUnopened = "Let this program use what is plugged in, by ending what else uses it or as the reason says, and ask again."
+
+// unlessUnopened is the refusal of a key that is not here, unless it is one that is
+// plugged in and cannot be asked who it is.
+func (m *Manager) unlessUnopened(c Code, text string) error {
+	if why := m.rack.unopened(); why != nil {
+		return &advised{&detach.Refusal{Code: c, Message: fmt.Sprintf("%s, unless it is this: %v", text, why)}, adviceUnopened}
+	}
+	return &detach.Refusal{Code: c, Message: text}
 }
 
 // installedAs reports whether a license installed here shows as the software key

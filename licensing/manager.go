@@ -14,6 +14,7 @@ import (
 	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/storage"
+	"github.com/sojournlm/sojourn/transport"
 )
 
 // Anchor remembers, outside the store, how far the manager's own ledger has
@@ -25,16 +26,24 @@ type AnchorFile = device.Key
 
 // OpenAnchor opens or makes the anchor file at path. It must not lie in the
 // store's directory: who puts the store back must not put the anchor back with
-// it. The file is locked while open, and refused on another machine. Close it
-// after the manager. An empty path gives an anchor in memory, for a store in
-// memory.
+// it. Close it after the manager. An empty path gives an anchor in memory, for a
+// store in memory.
+//
+// It fails with NoService while the file is open elsewhere, with HardwareIDMismatch
+// where it was made on another machine, with StorageCorrupted where it is no anchor or
+// not whole, and with InvalidParameter where there can be no file at the path.
 func OpenAnchor(ctx context.Context, path string) (*AnchorFile, error) {
+	const op = "open anchor"
 	if path == "" {
-		return device.OpenMemory(ctx)
+		key, err := device.OpenMemory(ctx)
+		if err != nil {
+			return nil, fail(op, err)
+		}
+		return key, nil
 	}
 	found, err := fingerprint.Machine().Components(ctx)
 	if err != nil {
-		return nil, fail("open anchor", err)
+		return nil, fail(op, hardwareFault(err))
 	}
 	var binding [32]byte // a machine without an id binds nothing
 	for _, c := range fingerprint.Hash(0, found) {
@@ -42,9 +51,31 @@ func OpenAnchor(ctx context.Context, path string) (*AnchorFile, error) {
 	}
 	key, err := device.OpenFile(ctx, path, binding)
 	if err != nil {
-		return nil, fail("open anchor", err)
+		return nil, notAnchor(path, err)
 	}
 	return key, nil
+}
+
+// notAnchor is the error of an anchor file that cannot be opened.
+func notAnchor(path string, err error) error {
+	if ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded); ended {
+		return fail("open anchor", err)
+	}
+	e := &Error{Op: "open anchor", Code: StorageCorrupted, Message: fmt.Sprintf("the anchor in %s: %v", path, err), Err: err}
+	if failed, ok := errors.AsType[*device.Error](err); ok {
+		e.Message = fmt.Sprintf("the anchor in %s: %v", path, failed.Err)
+	}
+	switch {
+	case errors.Is(err, device.ErrLocked):
+		e.Code, e.Advice = NoService, "End the program that has it open, or close the anchor there: it serves one manager at a time."
+	case errors.Is(err, device.ErrBoundElsewhere):
+		e.Code, e.Advice = HardwareIDMismatch, "Go on where the anchor was made, or begin with a new store and a new anchor here: a manager does not move to another computer."
+	case errors.Is(err, device.ErrDamaged):
+		e.Advice = "Name the file that OpenAnchor made for this store. If that is the one, it is lost: begin with a new store and a new anchor."
+	default:
+		e.Code, e.Advice = InvalidParameter, "Name a file in a directory that is there and that this program may write to."
+	}
+	return e
 }
 
 // Manager serves the pools of this computer's keys and the licenses installed
@@ -82,12 +113,17 @@ const ledgerRules = 1
 // used with this store before. Close the manager first, then anchor and store.
 //
 // A store or anchor that was put back to an older state does not make Open
-// fail: the manager can be read, and refuses every change and every grant.
+// fail: the manager can be read, and refuses every change and every grant. What the
+// newest batch there holds is not shown where no signature of the anchor is stored for it
+// yet, as in a copy of the store of a manager that runs.
 func Open(ctx context.Context, store storage.Store, anchor Anchor, opts *Options) (*Manager, error) {
 	m := &Manager{store: store, opts: opts.withDefaults(), ended: make(chan struct{})}
 	m.rack.start(m.opts.Logger)
 	if err := m.opts.check(); err != nil {
 		return nil, fail("open", err)
+	}
+	if store == nil {
+		return nil, fail("open", invalid("store", "it is nil"))
 	}
 	if file, ok := anchor.(*AnchorFile); anchor == nil || ok && file == nil {
 		return nil, fail("open", invalid("anchor", "no anchor: OpenAnchor gives one, or says why not"))
@@ -117,6 +153,9 @@ func (m *Manager) open(ctx context.Context, anchor Anchor) (err error) {
 		Rules:  ledgerRules,
 		Clock:  m.clock,
 	})
+	if errors.Is(err, transport.ErrClosed) {
+		return &advised{fmt.Errorf("the anchor: %w", err), "Open the anchor again, and the manager with it."}
+	}
 	if err != nil {
 		return err
 	}
@@ -210,6 +249,16 @@ func (m *Manager) begin(op string) (done func(), err error) {
 		return nil, &Error{Op: op, Code: NoService, Message: ErrClosed.Error(), Advice: "Open it again.", Err: ErrClosed}
 	}
 	return m.gate.leave, nil
+}
+
+// unfit is the error of an operation whose request cannot be meant.
+func (m *Manager) unfit(op string, err error) error {
+	leave, closed := m.begin(op)
+	if closed != nil {
+		return closed
+	}
+	leave()
+	return fail(op, err)
 }
 
 // change is begin for operations that change or grant something, under a request key

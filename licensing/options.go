@@ -9,6 +9,7 @@ import (
 
 	"github.com/sojournlm/sojourn/detach"
 	"github.com/sojournlm/sojourn/fingerprint"
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/ledger"
 	"github.com/sojournlm/sojourn/transport"
 )
@@ -74,6 +75,12 @@ func (o *Options) check() error {
 		if len(key) != ed25519.PublicKeySize {
 			return invalid("Options.Vendors", "the key of vendor %s (%d) has %d bytes, want %d", PublicCodeText(publicCode), publicCode, len(key), ed25519.PublicKeySize)
 		}
+		if [ed25519.PublicKeySize]byte(key) == [ed25519.PublicKeySize]byte{} {
+			return invalid("Options.Vendors", "the key of vendor %s (%d) was never set: it is all zero, and anybody can sign for it", PublicCodeText(publicCode), publicCode)
+		}
+	}
+	if err := document.CheckText(o.HostName); err != nil {
+		return invalid("Options.HostName", "it %v", err)
 	}
 	for i, bus := range o.Buses {
 		if bus == nil {
@@ -110,6 +117,9 @@ func (o *Options) withDefaults() Options {
 		d = *o
 	}
 	d.Vendors = maps.Clone(d.Vendors)
+	for publicCode, key := range d.Vendors {
+		d.Vendors[publicCode] = slices.Clone(key)
+	}
 	d.Buses = slices.Clone(d.Buses)
 	d.Policy.Forbidden = slices.Clone(d.Policy.Forbidden)
 	if d.Peers != nil {

@@ -1,8 +1,14 @@
 package licensing_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
+	"errors"
 	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +29,10 @@ func TestOptionsAreCopied(t *testing.T) {
 	office.opts.Policy.Forbidden[0].Whole = true
 	clear(office.opts.Vendors)
 	clear(office.opts.Buses)
+	for _, key := range laptop.opts.Vendors {
+		defer copy(key, slices.Clone(key)) // it is the world's
+		clear(key)
+	}
 	clear(laptop.opts.Vendors)
 	w.ok(laptop.Install(w.ctx, office.detach(laptop, 1).License, nil))
 	_, err := office.Detach(w.ctx, office.request(laptop, 2), nil)
@@ -40,6 +50,8 @@ func TestOptionsAreRefusedByName(t *testing.T) {
 		"Policy.MaxDuration": func(o *licensing.Options) { o.Policy.MaxDuration = -time.Hour },
 		"whole seconds":      func(o *licensing.Options) { o.Policy.MaxDuration = time.Second / 2 },
 		"Vendors":            func(o *licensing.Options) { o.Vendors = map[uint32]ed25519.PublicKey{worldVendor: nil} },
+		"all zero":           func(o *licensing.Options) { o.Vendors = map[uint32]ed25519.PublicKey{worldVendor: make([]byte, 32)} },
+		"HostName":           func(o *licensing.Options) { o.HostName = "two\nlines" },
 		"Peers.Exchange":     func(o *licensing.Options) { o.Peers = &licensing.Peers{} },
 		"Buses":              func(o *licensing.Options) { o.Buses = append(o.Buses, nil) },
 	} {
@@ -71,6 +83,115 @@ func TestNoAnchor(t *testing.T) {
 			t.Errorf("%s: %d values are stored", name, n)
 		}
 	}
+}
+
+// What an anchor's file cannot be is said with what to do.
+func TestAnchorFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "anchor")
+	anchor, err := licensing.OpenAnchor(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer anchor.Close()
+	garbage := filepath.Join(dir, "garbage")
+	if err := os.WriteFile(garbage, bytes.Repeat([]byte("no anchor "), 10_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		path   string
+		code   licensing.Code
+		advice string
+	}{
+		"in use":       {t.Context(), path, licensing.NoService, "End the program"},
+		"no anchor":    {t.Context(), garbage, licensing.StorageCorrupted, "Name the file"},
+		"a directory":  {t.Context(), dir, licensing.InvalidParameter, "Name a file"},
+		"no directory": {t.Context(), filepath.Join(dir, "none", "anchor"), licensing.InvalidParameter, "Name a file"},
+		"given up":     {ended, "", licensing.RequestFailed, "Ask again"},
+	} {
+		_, err := licensing.OpenAnchor(c.ctx, c.path)
+		var e *licensing.Error
+		if !errors.As(err, &e) || e.Code != c.code || !strings.Contains(e.Message, c.path) || !strings.Contains(e.Advice, c.advice) {
+			t.Errorf("%s: %#v", name, err)
+		}
+	}
+}
+
+// What was closed, and what is not there, is said for what it is.
+func TestOpenOnWhatIsClosed(t *testing.T) {
+	w := newWorld(t)
+	open := func() (*licensing.AnchorFile, *memory.Store) {
+		anchor, err := licensing.OpenAnchor(w.ctx, "")
+		w.ok(err)
+		return anchor, memory.New()
+	}
+	advises := func(err error, code licensing.Code, words ...string) {
+		t.Helper()
+		w.refused(err, code)
+		var e *licensing.Error
+		for _, word := range words {
+			if !errors.As(err, &e) || !strings.Contains(e.Message+" "+e.Advice, word) {
+				t.Errorf("%q does not stand in %#v", word, err)
+			}
+		}
+	}
+	anchor, disk := open()
+	_, err := licensing.Open(w.ctx, nil, anchor, nil)
+	advises(err, licensing.InvalidParameter, "store")
+	w.ok(disk.Close())
+	_, err = licensing.Open(w.ctx, disk, anchor, nil)
+	advises(err, licensing.StorageCorrupted, "Open the store again")
+	_, disk = open()
+	w.ok(anchor.Close())
+	_, err = licensing.Open(w.ctx, disk, anchor, nil)
+	advises(err, licensing.NoService, "Open the anchor again")
+	anchor, disk = open()
+	_, err = licensing.Open(w.ctx, disk, anchor, &licensing.Options{Hardware: failingSource{}})
+	advises(err, licensing.InternalError, "hardware", "Options.Hardware")
+}
+
+// A disk without room keeps nobody from reading, also where the computer has another name
+// than at the last start, and the error says what to do.
+func TestFullDisk(t *testing.T) {
+	w := newWorld(t)
+	office := w.office(feature(1, 3))
+	laptop := w.laptop("LAPTOP", office)
+	d := office.lend(laptop, 1)
+	w.ok(laptop.Close(w.ctx))
+	laptop.crash()
+	disk := laptop.disk
+	for _, name := range []string{"LAPTOP", "LAPTOP.example.com"} {
+		laptop.disk, laptop.opts.HostName = full{disk}, name
+		w.ok(laptop.boot())
+		if list := laptop.look().Features; len(list) != 1 {
+			t.Errorf("%s: %+v", name, list)
+		}
+		_, err := laptop.CancelDetach(w.ctx, licensing.CancelRequest{Offline: true, License: d.LicenseID}, nil)
+		var e *licensing.Error
+		if !errors.As(err, &e) || e.Code != licensing.StorageCorrupted || !strings.Contains(e.Advice, "Make room") {
+			t.Errorf("%s: %#v", name, err)
+		}
+		laptop.crash()
+	}
+	laptop.disk = disk
+	laptop.reopen()
+	env, err := laptop.Environment(w.ctx)
+	w.ok(err)
+	if env.HostName != "LAPTOP.example.com" {
+		t.Errorf("with room again it is called %s", env.HostName)
+	}
+	laptop.giveBack(d.LicenseID)
+	w.checkPromises()
+}
+
+// full is a store whose disk has no room left.
+type full struct{ storage.Store }
+
+func (f full) Update(context.Context, func(storage.Writer) error) error {
+	return &storage.Error{Op: "update", Err: storage.ErrFull}
 }
 
 // The longest lengths of time are as good as any: nothing overflows.

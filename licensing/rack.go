@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,12 +27,14 @@ type rack struct {
 
 	mu      sync.RWMutex
 	plugged map[int][]transport.KeyInfo // what the buses listed last
+	shut    map[place]error             // why what is plugged in there, and was never seen, cannot be opened
 	slots   []*slot                     // ordered by key id
 	closed  bool
 }
 
 func (r *rack) start(log *slog.Logger) {
 	r.plugged = make(map[int][]transport.KeyInfo)
+	r.shut = make(map[place]error)
 	r.listings.start("a bus", log)
 	r.visits.start("a key", log)
 }
@@ -196,6 +199,9 @@ func (r *rack) forget(bus int, plugged []transport.KeyInfo) {
 		return slices.ContainsFunc(plugged, func(i transport.KeyInfo) bool { return i.ID == id })
 	}
 	r.visits.keep(func(at place) bool { return at.bus != bus || here(at.id) })
+	r.mu.Lock()
+	maps.DeleteFunc(r.shut, func(at place, _ error) bool { return at.bus == bus && !here(at.id) })
+	r.mu.Unlock()
 	for _, s := range r.all() {
 		var gone *device.Key
 		s.mu.Lock()
@@ -236,8 +242,8 @@ func (r *rack) works(at place) bool {
 // attach opens the key at a place and puts it into its slot.
 func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	key, err := connect(ctx, m.opts.Buses, at)
+	r.note(at, err)
 	if err != nil {
-		r.shut(at, err)
 		return err
 	}
 	info, err := key.Info(ctx)
@@ -270,18 +276,39 @@ func (r *rack) attach(ctx context.Context, m *Manager, at place) error {
 	return err
 }
 
-// shut notes why the key that was last at a place, and may be there now, cannot be opened.
-func (r *rack) shut(at place, err error) {
+// note notes why what is plugged in at a place cannot be opened, nil where it can: it may
+// be the key that was there last, or, where none was, any.
+func (r *rack) note(at place, err error) {
 	if away(err) {
 		err = nil
 	}
+	known := false
 	for _, s := range r.all() {
 		s.mu.Lock()
 		if s.key == nil && s.at == at {
-			s.shut = err
+			s.shut, known = err, true
 		}
 		s.mu.Unlock()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if delete(r.shut, at); err != nil && !known {
+		r.shut[at] = err
+	}
+}
+
+// unopened is why something that is plugged in and was never seen cannot be opened, nil
+// where there is nothing of that kind.
+func (r *rack) unopened() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	places := slices.SortedFunc(maps.Keys(r.shut), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.bus, b.bus), cmp.Compare(a.id, b.id))
+	})
+	for _, at := range places {
+		return fmt.Errorf("what is plugged in as %s cannot be opened: %w", at, r.shut[at])
+	}
+	return nil
 }
 
 // lock is a mutex whose waiting ends with a context: it is held while keys are

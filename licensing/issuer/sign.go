@@ -34,6 +34,9 @@ func refuse(field string, err error) error {
 // features may stand in any order. A field that cannot be signed is an [*Error];
 // any other error is the signer's, or says that the whole is too large.
 func Sign(vendor crypto.Signer, pool Pool) ([]byte, error) {
+	if key, plain := vendor.(ed25519.PrivateKey); vendor == nil || plain && len(key) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("issuer: the vendor's key has %d bytes, want %d", len(key), ed25519.PrivateKeySize)
+	}
 	if err := pool.check(); err != nil {
 		return nil, err
 	}
@@ -66,6 +69,8 @@ func (p Pool) check() error {
 		return &Error{"Key", fmt.Sprintf("%d is not the id of a key", p.Key)}
 	case len(p.KeyPublic) != ed25519.PublicKeySize:
 		return &Error{"KeyPublic", fmt.Sprintf("%d bytes, want %d", len(p.KeyPublic), ed25519.PublicKeySize)}
+	case [ed25519.PublicKeySize]byte(p.KeyPublic) == [ed25519.PublicKeySize]byte{}:
+		return &Error{"KeyPublic", "all zero: it was never set"}
 	case p.Counter == 0:
 		return &Error{"Counter", "0, want 1 or more"}
 	case p.Issued.IsZero():
@@ -144,6 +149,14 @@ func (f Feature) document(field string, product Product) (document.Feature, erro
 	upTo, err := seconds(field+".ValidUpTo", f.ValidUpTo)
 	if err != nil {
 		return document.Feature{}, err
+	}
+	for _, name := range []struct{ field, text string }{
+		{field[:strings.LastIndex(field, ".")] + ".Name", product.Name},
+		{field + ".Name", f.Name},
+	} {
+		if err := document.CheckText(name.text); err != nil {
+			return document.Feature{}, &Error{name.field, err.Error()}
+		}
 	}
 	out := document.Feature{
 		ProductNumber:   product.Number,

@@ -130,6 +130,7 @@ func TestSignRefusesByField(t *testing.T) {
 		{"MaxDuration", func(p *Pool) { p.MaxDuration = -time.Second }},
 		{"MaxDuration", func(p *Pool) { p.MaxDuration = time.Millisecond }},
 		{"Binding.MaxChanges", func(p *Pool) { p.Binding = Binding{MaxChanges: 1} }},
+		{"KeyPublic", func(p *Pool) { p.KeyPublic = make(ed25519.PublicKey, ed25519.PublicKeySize) }},
 		{"Binding.Rules", func(p *Pool) { p.Binding.Rules[0].Component = "CPU" }},
 		{"Binding.Rules", func(p *Pool) { p.Binding.Rules[0].Component = "" }},
 		{"Binding.Rules", func(p *Pool) { p.Binding.Rules[0].Weight = 1 << 16 }},
@@ -142,8 +143,8 @@ func TestSignRefusesByField(t *testing.T) {
 		{"Products[1].Features[1]", func(p *Pool) { p.Products[1].Features[1].Number = 4 }},
 		{"Products[1].Features[0]", func(p *Pool) { p.Products[1].Features[0].Number = 1<<32 - 1 }},
 		{"Products[0].Features[0]", func(p *Pool) { p.Products[0].Number = 1<<32 - 1 }},
-		{"Products[0].Features[0]", func(p *Pool) { p.Products[0].Name = long }},
-		{"Products[1].Features[0]", func(p *Pool) { p.Products[1].Features[0].Name = "two\nlines" }},
+		{"Products[0].Name", func(p *Pool) { p.Products[0].Name = long }},
+		{"Products[1].Features[0].Name", func(p *Pool) { p.Products[1].Features[0].Name = "two\nlines" }},
 		{"Products[1].Features[0]", func(p *Pool) { p.Products[1].Features[0].Seats = 1<<24 + 1 }},
 		{"Products[1].Features[0]", func(p *Pool) { p.Products[1].Features[0].Remote = 4 }},
 		{"Products[1].Features[0]", func(p *Pool) { p.Products[1].Features[0].Consumption = 3 }},
@@ -157,6 +158,15 @@ func TestSignRefusesByField(t *testing.T) {
 		refused, ok := errors.AsType[*Error](err)
 		if file != nil || !ok || refused.Field != c.field || !strings.HasPrefix(err.Error(), "issuer: "+c.field+": ") {
 			t.Errorf("%s: %v", c.field, err)
+		}
+	}
+}
+
+// No key is refused like a wrong one.
+func TestSignWithoutKey(t *testing.T) {
+	for _, vendor := range []crypto.Signer{nil, ed25519.PrivateKey(nil), make(ed25519.PrivateKey, 40)} {
+		if file, err := Sign(vendor, testPool()); file != nil || err == nil || !strings.Contains(err.Error(), "the vendor's key") {
+			t.Errorf("%v", err)
 		}
 	}
 }

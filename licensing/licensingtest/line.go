@@ -41,9 +41,9 @@ func (l *Line) isCut() bool {
 // has found the one there: then it can detach online. The other one must know it,
 // as [World.Laptop] lets offices do.
 func (c *Computer) Connect(to *Computer) *Line {
-	l := &Line{to: to}
+	l, name := &Line{to: to}, to.Name
 	c.network.mu.Lock()
-	c.network.lines[to.Name] = l
+	c.network.lines[name] = l
 	close(c.network.more)
 	c.network.more = make(chan struct{})
 	c.network.mu.Unlock()

@@ -173,6 +173,10 @@ func (f *fields) id(name string, kind idKind) uint64 {
 func (f *fields) file(name string) licensing.Buffer {
 	var file licensing.Buffer
 	if text := f.text(name); f.fault() == nil {
+		if text == "" {
+			f.blame(name, "it is empty")
+			return nil
+		}
 		if err := file.UnmarshalText([]byte(text)); err != nil {
 			f.blame(name, "%v", err)
 		}
