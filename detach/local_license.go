@@ -92,7 +92,7 @@ type Found struct {
 // and DetachedLicenseNotFound.
 func (l *Local) Find(name uint64, request document.RequestKey, now int64) (Found, error) {
 	if !document.ValidID(name) {
-		return Found{}, refuse(code.InvalidParameter, "%d is no id of a license or key", name)
+		return Found{}, refuse(code.InvalidParameter, "dongleId: %d is no id of a license or key", name)
 	}
 	repeated, err := l.repeated(request, now)
 	if err != nil {

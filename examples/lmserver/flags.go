@@ -81,6 +81,11 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	case flags.NArg() > 0:
 		return nil, fmt.Errorf("%q is no flag (lmserver -help lists them)", flags.Arg(0))
 	}
+	empty := false
+	flags.Visit(func(f *flag.Flag) { empty = empty || f.Name == "data" && c.data == "" })
+	if empty {
+		return nil, errors.New("-data: it is empty; name a directory, or leave the flag out to keep everything in memory")
+	}
 	c.demo, c.discover = !noDemo, !noDiscovery
 	return c, errors.Join(
 		c.checkListen(), c.checkHost(), c.checkVerify(), c.checkUSB(), c.trustDemo(), c.readPlans(simulate),

@@ -131,6 +131,7 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"-peer-ca", raw}, "has no certificate in PEM"},
 		{[]string{"-host", strings.Repeat("x", 256)}, "-host: 256 bytes, at most 255"},
 		{[]string{"-host", "a\nb"}, "-host: want a name"},
+		{[]string{"-data", ""}, "-data: it is empty"},
 		{[]string{"-verify"}, "-verify: -data is missing"},
 		{[]string{"-allow-host", ""}, "flag -allow-host: want a host name"},
 		{[]string{"-allow-host", "https://x"}, "flag -allow-host: want a host name"},

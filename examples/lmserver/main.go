@@ -42,9 +42,9 @@
 // interrupt lets the requests under way come to their end; a second one ends the
 // program at once.
 //
-// Beside the API there are /healthz (the program runs), /readyz (it can change
-// and grant) and /metrics (for Prometheus; asks for the token where there is
-// one).
+// Beside the API there are /healthz (the program runs), /readyz (nothing it knows of
+// keeps it from changing and granting; that the disk is full it learns by a change)
+// and /metrics (for Prometheus; asks for the token where there is one).
 package main
 
 import (

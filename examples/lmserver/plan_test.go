@@ -102,7 +102,7 @@ func TestPlanErrors(t *testing.T) {
 		{`{"publicCode":1368487351}`, `{}`, `[0].vendor.publicCode: missing`},
 		{`"vendor":{"publicCode":1368487351},`, ``, `[0].vendor: missing`},
 		{`"name":"p"`, `"name":7`, `[0].products[0].name: want a text`},
-		{`"name":"p"`, `"name":"a\nb"`, `[0].products[0].features[0]: `},
+		{`"name":"p"`, `"name":"a\nb"`, `[0].products[0].name: `},
 		{`"isDetachable":true`, `"isDetachable":"yes"`, `[0].products[0].features[0].flags.isDetachable: want true or false`},
 		{`"isDetachable":true`, `"detachable":true`, `[0].products[0].features[0].flags.detachable: there is no such field`},
 		{`"maxConcurrentResource":5`, `"maxConcurrentResource":16777217`, `[0].products[0].features[0].maxConcurrentResource: 16777217, want`},

@@ -37,7 +37,10 @@ func emptyDir(dir string) (string, error) {
 	case errors.Is(err, os.ErrNotExist):
 		return dir, os.MkdirAll(dir, 0o700)
 	case err == nil && len(found) > 0:
-		return "", fmt.Errorf("%s is not empty; name another directory, or -replay this one", dir)
+		if hasFile(dir, finishedFile) {
+			return "", fmt.Errorf("%s is not empty; name another directory, or -replay this one", dir)
+		}
+		return "", fmt.Errorf("%s is not empty; name another directory", dir)
 	}
 	return dir, err
 }
@@ -46,6 +49,9 @@ func emptyDir(dir string) (string, error) {
 // which something is gone. Opening would make new what is missing, and what is
 // shown by that would mean nothing.
 func checkWhole(dir string) error {
+	if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if !hasFile(dir, finishedFile) {
 		if !hasFile(dir, vendorFile) {
 			return fmt.Errorf("%s is not the directory of an earlier run", dir)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sojournlm/sojourn/internal/document"
 	"github.com/sojournlm/sojourn/internal/firmware"
 	"github.com/sojournlm/sojourn/internal/wire"
 	"github.com/sojournlm/sojourn/transport"
@@ -85,6 +86,12 @@ func newKey(c Config) (*Key, error) {
 	}
 	if c.Manufactured.IsZero() {
 		c.Manufactured = time.Now()
+	}
+	switch made := c.Manufactured.Unix(); {
+	case made < 0 || made > document.MaxTime:
+		return nil, fmt.Errorf("the time of manufacture, %s, is not between 1970 and 9999", c.Manufactured.UTC().Format(time.RFC3339))
+	case c.Delay < 0 || c.SignDelay < 0:
+		return nil, fmt.Errorf("delays of %v and %v: want 0 or more", c.Delay, c.SignDelay)
 	}
 	geometry := firmware.KeyGeometry
 	if c.Endurance != 0 {

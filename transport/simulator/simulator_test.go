@@ -125,13 +125,15 @@ func TestAddRefuses(t *testing.T) {
 	c.File = path
 	bus, key := add(t, c)
 	for name, change := range map[string]func(*simulator.Config){
-		"no id":           func(c *simulator.Config) { c.KeyID = 0 },
-		"bad id":          func(c *simulator.Config) { c.KeyID = math.MaxUint32 },
-		"no vendor":       func(c *simulator.Config) { c.VendorPublic = nil },
-		"twice":           func(*simulator.Config) {},
-		"a file in use":   func(c *simulator.Config) { c.KeyID, c.File = 5, path },
-		"below a file":    func(c *simulator.Config) { c.KeyID, c.File = 5, filepath.Join(path, "x") },
-		"model of no key": func(c *simulator.Config) { c.KeyID, c.Model = 5, 6 },
+		"no id":            func(c *simulator.Config) { c.KeyID = 0 },
+		"bad id":           func(c *simulator.Config) { c.KeyID = math.MaxUint32 },
+		"made before 1970": func(c *simulator.Config) { c.Manufactured = time.Unix(-1, 0) },
+		"a delay below 0":  func(c *simulator.Config) { c.SignDelay = -1 },
+		"no vendor":        func(c *simulator.Config) { c.VendorPublic = nil },
+		"twice":            func(*simulator.Config) {},
+		"a file in use":    func(c *simulator.Config) { c.KeyID, c.File = 5, path },
+		"below a file":     func(c *simulator.Config) { c.KeyID, c.File = 5, filepath.Join(path, "x") },
+		"model of no key":  func(c *simulator.Config) { c.KeyID, c.Model = 5, 6 },
 	} {
 		c := config()
 		change(&c)
