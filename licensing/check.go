@@ -53,6 +53,9 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_
 	defer func() { done(err) }()
 	state, now := m.local.Read()
 	var why error = state.WhyNot(vendor, product, feature)
+	if r, ok := errors.AsType[*detach.Refusal](why); ok && r.Code == DetachedLicenseExpired && now.Unix > now.Wall {
+		r.Message += fmt.Sprintf(", by a time that is %v ahead of this computer's clock", time.Duration(now.Unix-now.Wall)*time.Second)
+	}
 	if errors.Is(why, FeatureNotFound) {
 		why = &advised{why, "Detach a license with this feature for this computer and install it here."}
 	}

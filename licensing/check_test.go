@@ -539,3 +539,26 @@ func TestClosed(t *testing.T) {
 	_, err = s.office.Keys(s.ctx, licensing.Filter{})
 	s.refused(err, licensing.ErrClosed)
 }
+
+// A license that a program's crashes have ended early is not said to have ended at a time
+// that is yet to come, without a word of why.
+func TestEndedByCrashes(t *testing.T) {
+	w := newWorld(t)
+	office := w.office(feature(1, 3))
+	laptop := w.laptop("LAPTOP", office)
+	r := office.request(laptop, 1)
+	r.Duration = 5 * time.Minute
+	d, err := office.Detach(w.ctx, r, nil)
+	w.ok(err)
+	w.ok(laptop.Install(w.ctx, d.License, nil))
+	for range 20 {
+		if _, err = laptop.check(1); err != nil {
+			break
+		}
+		laptop.reopen()
+	}
+	w.refused(err, licensing.DetachedLicenseExpired)
+	if err == nil || !strings.Contains(err.Error(), "ahead of this computer's clock") {
+		t.Error(err)
+	}
+}

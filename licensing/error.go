@@ -216,7 +216,7 @@ var advice = map[Code]string{
 	FeatureInactive:                 "Wait until the feature's validity begins.",
 	NoService:                       "Plug the key in and ask again.",
 	DongleNotFound:                  "List the keys and name one of them.",
-	NoResultsFound:                  "List what is there and name one of it.",
+	NoResultsFound:                  "List what there is and name one of those.",
 	InvalidDigest:                   "Ask for the file again; it was altered, or made by somebody this program does not trust.",
 	StorageCorrupted:                "Bring the newest state of the store back, with its anchor where it was. Verify (lmserver -verify) names what does not add up.",
 	StorageIDMismatch:               "Plug in the key that the file is for, or install it where that key is.",

@@ -47,7 +47,7 @@ func journey(ctx context.Context, office, laptop *licensing.Manager, laptopID, k
 		Features: []licensing.Selector{{ProductNumber: 29, FeatureNumber: 4}},
 	}, nil)
 	if err != nil {
-		return err // says what happened, and what to do about it
+		return err // a *licensing.Error: what happened, and, in Advice, what to do about it
 	}
 	// seat.License is a file, sealed to the laptop. Carry it there:
 	if err := laptop.Install(ctx, seat.License, nil); err != nil {
