@@ -134,7 +134,7 @@ func TestJudgeRefusesForgeries(t *testing.T) {
 		"an addition":           change(entryComputerAdded, printOf(t, testIdentity(t, 20), "pc", w.now), "pc"),
 		"a request":             document.EncodeEntry(entryAsked, asking{Request: asked(6, 1)}),
 		"a request of a return": document.EncodeEntry(entryAsked, asking{Request: asked(6, 1), License: back.Terms.License, Origin: back.Terms.Key}),
-		"a removal": document.EncodeEntry(entryComputerRemoved, computer{fingerprint.Change{ID: other.ID}, none}),
+		"a removal":             document.EncodeEntry(entryComputerRemoved, computer{fingerprint.Change{ID: other.ID}, none}),
 	}
 	for name, entry := range genuine {
 		if err := w.state.Judge(w.position(0), entry); err != nil {
