@@ -91,7 +91,6 @@ func BenchmarkPage(b *testing.B) {
 // shows, from the first to the last one of the list in turn. "ratio" is the cost by
 // that of the shorter list.
 func BenchmarkCancelledPage(b *testing.B) {
-	type shown struct{ License, Origin uint64 }
 	const limit, spots = 50, 20
 	var short float64
 	for _, many := range []int{1_000, 1_000_000} {
@@ -103,10 +102,9 @@ func BenchmarkCancelledPage(b *testing.B) {
 			for b.Loop() {
 				list := state.CancelledList()
 				spot = (spot + 1) % spots
-				page := make([]shown, 0, limit)
-				for r := range list.From(spot * (list.Len() - limit) / (spots - 1)) {
-					t := r.Return.Terms()
-					if page = append(page, shown{t.License, t.Key}); len(page) == limit {
+				page := make([]Cancelled, 0, limit)
+				for c := range list.From(spot * (list.Len() - limit) / (spots - 1)) {
+					if page = append(page, c); len(page) == limit {
 						break
 					}
 				}

@@ -238,11 +238,15 @@ func (l *Local) CancelledList() CancelledList { return CancelledList{l.given} }
 // Len is how many records there are.
 func (c CancelledList) Len() int { return c.given.Len() }
 
-// From gives the records from place i on, without looking each of them up.
-func (c CancelledList) From(i int) iter.Seq[*CancelledRecord] {
-	return func(yield func(*CancelledRecord) bool) {
+// Cancelled names a license that was given back.
+type Cancelled struct{ License, Origin uint64 }
+
+// From names the licenses from place i on, without looking each of them up, or at their
+// records.
+func (c CancelledList) From(i int) iter.Seq[Cancelled] {
+	return func(yield func(Cancelled) bool) {
 		if begin, ok := c.given.GetAt(i); ok {
-			c.given.Ascend(begin, func(h *held) bool { return yield(h.cancelled) })
+			c.given.Ascend(begin, func(h *held) bool { return yield(Cancelled{h.license, h.origin}) })
 		}
 	}
 }

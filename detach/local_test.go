@@ -47,7 +47,7 @@ func TestLocalLicenseIsInstalledCancelledAndForgotten(t *testing.T) {
 		t.Fatalf("the second return: %v, %v", again, err)
 	}
 	record, ok := w.state.Cancelled(id)
-	if list := w.state.CancelledList(); !ok || list.Len() != 1 || slices.Collect(list.From(0))[0] != record || record.At != w.now {
+	if list := w.state.CancelledList(); !ok || list.Len() != 1 || slices.Collect(list.From(0))[0] != (Cancelled{l.Terms.License, l.Terms.Key}) || record.At != w.now {
 		t.Fatalf("its record: %+v, %v", record, ok)
 	}
 	w.must(w.state.Forget(id, document.RequestKey{}, w.now))
@@ -308,8 +308,8 @@ func TestCancelledListIsOrderedByTimeThenID(t *testing.T) {
 	}
 	var got []uint64
 	list := w.state.CancelledList()
-	for r := range list.From(0) {
-		got = append(got, r.Return.Terms().License-1<<40)
+	for c := range list.From(0) {
+		got = append(got, c.License-1<<40)
 	}
 	if want := []uint64{1, 3, 4, 2}; !cmp.Equal(got, want) {
 		t.Errorf("listed %v, want %v", got, want)

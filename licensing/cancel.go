@@ -116,9 +116,8 @@ func (m *Manager) ListCancelled(ctx context.Context, page Page) (*List[Cancelled
 	}
 	defer done()
 	state, _ := m.local.Read()
-	return listOf(op, page, state.CancelledList(), func(r *detach.CancelledRecord) CancelledLicense {
-		t := r.Return.Terms()
-		return CancelledLicense{ID: t.License, Origin: t.Key}
+	return listOf(op, page, state.CancelledList(), func(c detach.Cancelled) CancelledLicense {
+		return CancelledLicense{ID: c.License, Origin: c.Origin}
 	})
 }
 
