@@ -52,13 +52,7 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_
 	}
 	defer func() { done(err) }()
 	state, now := m.local.Read()
-	var why error = state.WhyNot(vendor, product, feature)
-	if r, ok := errors.AsType[*detach.Refusal](why); ok && r.Code == DetachedLicenseExpired && now.Unix > now.Wall {
-		r.Message += fmt.Sprintf(", by a time that is %v ahead of this computer's clock", time.Duration(now.Unix-now.Wall)*time.Second)
-	}
-	if errors.Is(why, FeatureNotFound) {
-		why = &advised{why, "Detach a license with this feature for this computer and install it here."}
-	}
+	var why error
 	for _, in := range state.Granting(vendor, product, feature) {
 		at, length, err := m.mayRun(in, product, feature, now)
 		if err == nil {
@@ -77,6 +71,9 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_
 			Death:     time.Unix(t.Death, 0),
 		}, nil
 	}
+	if why == nil {
+		why = whyNot(state, now, vendor, product, feature)
+	}
 	if errors.Is(why, DetachedLicenseExpired) && now.Unix-m.local.Header().Time >= markExpired && m.local.Overdue() {
 		// What was seen to have ended must not come back with the wall clock. Once that
 		// is entered, asking again enters nothing; where it cannot be entered now, it has
@@ -86,6 +83,18 @@ func (m *Manager) Check(ctx context.Context, vendor, product, feature uint32) (_
 		}
 	}
 	return nil, fail(op, why)
+}
+
+// whyNot says why nothing that is installed has a feature, and what to do.
+func whyNot(state *detach.Local, now ledger.Moment, vendor, product, feature uint32) error {
+	why := state.WhyNot(vendor, product, feature)
+	switch {
+	case why.Code == FeatureNotFound:
+		return &advised{why, "Detach a license with this feature for this computer and install it here."}
+	case why.Code == DetachedLicenseExpired && now.Unix > now.Wall:
+		why.Message += fmt.Sprintf(", by a time that is %v ahead of this computer's clock", time.Duration(now.Unix-now.Wall)*time.Second)
+	}
+	return why
 }
 
 // mark is the command that records the time, and with it what is due.

@@ -53,9 +53,8 @@ type ChangeOptions struct {
 	// RequestKey makes a change safe to ask for again: the same key with the
 	// same request gives the same answer, also where there was nothing to do, and
 	// with another request is refused. A license's file is the same license, sealed
-	// anew. Who asks while an earlier request under the
-	// key is under way, waited for or not, waits until it is known what became of
-	// that. It is kept until the license's death time, or for a day where no license
+	// anew. Who asks while an earlier request under the key is under way, waited for
+	// or not, waits until it is known what became of that. It is kept until the license's death time, or for a day where no license
 	// is concerned. While a ledger here is rolled back, forked, damaged or written by
 	// newer rules, a key that none shows may be known there: then the error wraps
 	// [ErrUnknown] beside the reason ([ErrRolledBack], [ErrForked], [ErrDamaged],

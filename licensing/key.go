@@ -69,10 +69,11 @@ func (m *Manager) Keys(ctx context.Context, filter Filter) (*List[Key], error) {
 	}
 	var keys []Key
 	slots, away := m.here()
+	unopened := m.rack.unopened()
 	for _, s := range slots {
 		k := s.describe()
-		if why := m.rack.unopened(); why != nil && k.Inaccessible && k.Problem == "" {
-			k.Problem = "it is pulled out, unless it is this: " + why.Error()
+		if k.Inaccessible && k.Problem == "" && unopened != nil {
+			k.Problem = "it is pulled out, unless it is this: " + unopened.Error()
 		}
 		keys = append(keys, k)
 	}

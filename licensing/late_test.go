@@ -1,6 +1,7 @@
 package licensing_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,5 +119,39 @@ func TestFetchedLateIsKnown(t *testing.T) {
 		w.pass(2 * time.Hour)
 		w.ok(desk.RemoveFingerprint(w.ctx, laptop.id, askedOnce))
 		w.checkPromises()
+	})
+}
+
+// Who waits for a return that somebody else hands over, and whose license dies meanwhile,
+// is not told that it was handed over.
+func TestCancelOfWhatDies(t *testing.T) {
+	inBubble(t, func(w *world) {
+		office, laptop, n := two(w)
+		d, err := laptop.Detach(w.ctx, laptop.online(office, 1), nil)
+		w.ok(err)
+		cancel := func() error {
+			_, err := laptop.CancelDetach(w.ctx, licensing.CancelRequest{License: d.LicenseID}, nil)
+			return err
+		}
+		second := make(chan error, 1)
+		var begun atomic.Bool
+		n.set(func(from, _ *machine, message []byte) fate {
+			switch {
+			case begun.Load():
+				return lost
+			case from != laptop || !moves(message):
+				return arrives
+			}
+			begun.Store(true)
+			go func() { second <- cancel() }()
+			time.Sleep(time.Second)
+			w.pass(25 * time.Hour)
+			w.ok(laptop.know(office)) // enters what is due
+			return lost
+		})
+		if err := cancel(); err == nil {
+			t.Error("nothing was handed over, and nothing is said")
+		}
+		w.refused(<-second, licensing.DetachedLicenseExpired)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -58,22 +59,23 @@ func OpenAnchor(ctx context.Context, path string) (*AnchorFile, error) {
 
 // notAnchor is the error of an anchor file that cannot be opened.
 func notAnchor(path string, err error) error {
-	if ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded); ended {
-		return fail("open anchor", err)
-	}
-	e := &Error{Op: "open anchor", Code: StorageCorrupted, Message: fmt.Sprintf("the anchor in %s: %v", path, err), Err: err}
+	reason := err
 	if failed, ok := errors.AsType[*device.Error](err); ok {
-		e.Message = fmt.Sprintf("the anchor in %s: %v", path, failed.Err)
+		reason = failed.Err // it calls the file a key
 	}
+	e := &Error{Op: "open anchor", Message: fmt.Sprintf("the anchor in %s: %v", path, reason), Err: err}
+	_, noFile := errors.AsType[*fs.PathError](err)
 	switch {
 	case errors.Is(err, device.ErrLocked):
 		e.Code, e.Advice = NoService, "End the program that has it open, or close the anchor there: it serves one manager at a time."
 	case errors.Is(err, device.ErrBoundElsewhere):
 		e.Code, e.Advice = HardwareIDMismatch, "Go on where the anchor was made, or begin with a new store and a new anchor here: a manager does not move to another computer."
 	case errors.Is(err, device.ErrDamaged):
-		e.Advice = "Name the file that OpenAnchor made for this store. If that is the one, it is lost: begin with a new store and a new anchor."
-	default:
+		e.Code, e.Advice = StorageCorrupted, "Name the file that OpenAnchor made for this store. If that is the one, it is lost: begin with a new store and a new anchor."
+	case noFile:
 		e.Code, e.Advice = InvalidParameter, "Name a file in a directory that is there and that this program may write to."
+	default:
+		return fail(e.Op, err)
 	}
 	return e
 }

@@ -302,13 +302,13 @@ func (r *rack) note(at place, err error) {
 func (r *rack) unopened() error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	places := slices.SortedFunc(maps.Keys(r.shut), func(a, b place) int {
+	if len(r.shut) == 0 {
+		return nil
+	}
+	at := slices.MinFunc(slices.Collect(maps.Keys(r.shut)), func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.bus, b.bus), cmp.Compare(a.id, b.id))
 	})
-	for _, at := range places {
-		return fmt.Errorf("what is plugged in as %s cannot be opened: %w", at, r.shut[at])
-	}
-	return nil
+	return fmt.Errorf("what is plugged in as %s cannot be opened: %w", at, r.shut[at])
 }
 
 // lock is a mutex whose waiting ends with a context: it is held while keys are

@@ -105,6 +105,16 @@ func TestForgedLicenseIsNotGranted(t *testing.T) {
 	w.checkPromises()
 }
 
+// trustsAgain gives a program its vendors back, and with them its grants.
+func (m *machine) trustsAgain(genuine map[uint32]ed25519.PublicKey) {
+	m.w.Helper()
+	m.opts.Vendors = genuine
+	m.restart()
+	if _, err := m.check(1); err != nil {
+		m.w.Errorf("trusted again: %v", err)
+	}
+}
+
 // A batch with a license that the anchor has not signed is no damage to a program that
 // does not trust the license's vendor (any more): it signs it, and grants nothing.
 func TestUnsignedLicenseOfAForgottenVendor(t *testing.T) {
@@ -121,11 +131,7 @@ func TestUnsignedLicenseOfAForgottenVendor(t *testing.T) {
 	w.ok(laptop.know(office))
 	_, err := laptop.check(1)
 	w.notGenuine(err, d.LicenseID)
-	laptop.opts.Vendors = genuine
-	laptop.restart()
-	if _, err := laptop.check(1); err != nil {
-		t.Errorf("trusted again: %v", err)
-	}
+	laptop.trustsAgain(genuine)
 	w.checkPromises()
 }
 
@@ -144,11 +150,7 @@ func TestNobodyTrustedGrantsNothing(t *testing.T) {
 			laptop.restart()
 			_, err := laptop.check(1)
 			w.notGenuine(err, d.LicenseID)
-			laptop.opts.Vendors = genuine
-			laptop.restart()
-			if _, err := laptop.check(1); err != nil {
-				t.Errorf("trusted again: %v", err)
-			}
+			laptop.trustsAgain(genuine)
 		})
 	}
 }

@@ -54,7 +54,7 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 	flags := flag.NewFlagSet("lmserver", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:3189", "serve on this `address`; port 0 is any free one")
-	flags.StringVar(&c.data, "data", "", "keep everything in this `directory`: the store in store, simulated keys and the anchor in keys (default: in memory)")
+	flags.Func("data", "keep everything in this `directory`: the store in store, simulated keys and the anchor in keys (default: in memory)", c.keepIn)
 	flags.BoolVar(&c.verify, "verify", false, "go through everything stored in -data, say whether it adds up, and end")
 	flags.StringVar(&simulate, "simulate", "", "plug in the simulated keys that this JSON `file` describes")
 	flags.StringVar(&c.host, "host", "", "show this `name` of the computer (default: the operating system's)")
@@ -80,11 +80,6 @@ func parseFlags(args []string, help io.Writer) (*config, error) {
 		return nil, fmt.Errorf("%w (lmserver -help lists the flags)", err)
 	case flags.NArg() > 0:
 		return nil, fmt.Errorf("%q is no flag (lmserver -help lists them)", flags.Arg(0))
-	}
-	empty := false
-	flags.Visit(func(f *flag.Flag) { empty = empty || f.Name == "data" && c.data == "" })
-	if empty {
-		return nil, errors.New("-data: it is empty; name a directory, or leave the flag out to keep everything in memory")
 	}
 	c.demo, c.discover = !noDemo, !noDiscovery
 	return c, errors.Join(
@@ -120,6 +115,15 @@ func (c *config) checkVerify() error {
 	if c.verify && c.data == "" {
 		return errors.New("-verify: -data is missing; in memory there is nothing to go through")
 	}
+	return nil
+}
+
+// keepIn is the flag -data.
+func (c *config) keepIn(dir string) error {
+	if dir == "" {
+		return errors.New("it is empty; name a directory, or leave the flag out to keep everything in memory")
+	}
+	c.data = dir
 	return nil
 }
 

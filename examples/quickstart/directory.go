@@ -36,10 +36,9 @@ func emptyDir(dir string) (string, error) {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return dir, os.MkdirAll(dir, 0o700)
+	case err == nil && hasFile(dir, finishedFile):
+		return "", fmt.Errorf("%s is not empty; name another directory, or -replay this one", dir)
 	case err == nil && len(found) > 0:
-		if hasFile(dir, finishedFile) {
-			return "", fmt.Errorf("%s is not empty; name another directory, or -replay this one", dir)
-		}
 		return "", fmt.Errorf("%s is not empty; name another directory", dir)
 	}
 	return dir, err

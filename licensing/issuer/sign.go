@@ -118,6 +118,9 @@ func (p Pool) features() ([]document.Feature, error) {
 		if err := once(document.FeatureRef{ProductNumber: product.Number, Modification: product.Modification, FeatureNumber: 0xFFFFFFFF}, field); err != nil {
 			return nil, err
 		}
+		if err := document.CheckText(product.Name); err != nil {
+			return nil, &Error{field + ".Name", err.Error()}
+		}
 		if len(product.Features) == 0 {
 			return nil, &Error{field + ".Features", "none, but a license knows a product by its features"}
 		}
@@ -150,13 +153,8 @@ func (f Feature) document(field string, product Product) (document.Feature, erro
 	if err != nil {
 		return document.Feature{}, err
 	}
-	for _, name := range []struct{ field, text string }{
-		{field[:strings.LastIndex(field, ".")] + ".Name", product.Name},
-		{field + ".Name", f.Name},
-	} {
-		if err := document.CheckText(name.text); err != nil {
-			return document.Feature{}, &Error{name.field, err.Error()}
-		}
+	if err := document.CheckText(f.Name); err != nil {
+		return document.Feature{}, &Error{field + ".Name", err.Error()}
 	}
 	out := document.Feature{
 		ProductNumber:   product.Number,
